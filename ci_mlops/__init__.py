@@ -1,0 +1,3 @@
+"""ci-mlops: judge every pull request that touches code, data or a model."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,32 @@
+"""The `data` section of mlops.yml: where the data is and what its columns mean."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ci_mlops.values import Many, Value
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class DataSettings(Value):
+    """The data that is judged."""
+
+    test: Annotated[str, Field(min_length=1)]
+    """Held-out data: a CSV, Parquet or JSON Lines file, or a folder of such files (partitions)."""
+    train: Annotated[str, Field(min_length=1)] | None = None
+    """The data the model was trained on; needed for every comparison of train with test."""
+    label: ColumnName
+    """The column that the model predicts."""
+    key: ColumnName | None = None
+    """The column that names a row; without it rows are named by a digest of their content."""
+    positive: str | int | float | bool | None = None
+    """Binary tasks: the favourable label; the larger of the two where it is not given."""
+    sensitive: Many[ColumnName] = ()
+    """Columns by which fairness is judged, such as race or sex."""
+    categorical: Many[ColumnName] | None = None
+    """Columns with categories; found from types and distinct values where not given."""
+    ignore: Many[ColumnName] = ()
+    """Columns that are neither features nor otherwise looked at."""
+    time: ColumnName | None = None
+    """The column with the time of a row, where the data has one."""

@@ -1,0 +1,1 @@
+"""One way to a model: predictions made in the user's own interpreter, never in ours."""
