@@ -8,9 +8,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from ci_mlops.errors import Interrupted, OutsideError
 
@@ -44,7 +44,11 @@ class Commands:
     environ: Mapping[str, str]
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stopped: bool = False
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def adding(self, env: Mapping[str, str]) -> Self:
+        """Return the same door with more in its environment."""
+        return replace(self, environ={**self.environ, **env})
 
     def run(
         self,
@@ -93,7 +97,7 @@ class Commands:
         Its standard input is empty. Raises OutsideError when it cannot be started.
         """
         with self._lock:
-            if self._stopped:
+            if self._stopped.is_set():
                 raise Interrupted("interrupted")
             try:
                 process = subprocess.Popen(
@@ -122,7 +126,7 @@ class Commands:
     def stop_all(self) -> None:
         """Kill every running command and start no more; for Ctrl-C."""
         with self._lock:
-            self._stopped = True
+            self._stopped.set()
             running = list(self._running.values())
         for process in running:
             _kill_session(process)

@@ -6,7 +6,8 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
@@ -30,6 +31,7 @@ SEVERITY: tuple[Outcome, ...] = (
 )
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 Line = Annotated[str, Field(max_length=2000)]
 Scalar = float | int | str | bool | None
 
@@ -146,6 +148,13 @@ class Artifact(Value):
     path: Name
     sha256: Sha256
 
+    @model_validator(mode="after")
+    def _stays_below(self) -> Self:
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts or "\\" in self.path or "\0" in self.path:
+            raise ValueError(f"artifact path {self.path!r} leaves the evidence folder")
+        return self
+
 
 class Subject(Value):
     """What was judged: `head.model`, `head.data.test`, `base.code` and the like, by digest."""
@@ -158,7 +167,7 @@ class Record(Value):
     """The evidence of one stage, one JSON file in `.mlops/evidence/`."""
 
     schema_version: Literal[1] = 1
-    stage: Name
+    stage: StageName
     outcome: Outcome
     subjects: Annotated[Many[Subject], Field(max_length=200)] = ()
     checks: Annotated[Many[Check], Field(max_length=2000)] = ()
@@ -205,16 +214,18 @@ class Run(Value):
     base_missing: Line = ""
     """Why there is no base; empty when there is one."""
     judged_by: Literal["base", "head"]
-    stages: Annotated[Many[Name], Field(max_length=100)]
+    stages: Annotated[Many[StageName], Field(max_length=100)]
     """Every stage that was planned, in order."""
-    left_out: Annotated[Many[Name], Field(max_length=100)] = ()
+    left_out: Annotated[Many[StageName], Field(max_length=100)] = ()
     """Stages of `mlops.yml` that `--only` or `--skip` left out of this run."""
-    reused: Annotated[Many[Name], Field(max_length=100)] = ()
+    reused: Annotated[Many[StageName], Field(max_length=100)] = ()
     gate_changes: Annotated[Many[Change], Field(max_length=500)] = ()
     """Changes to rules: stages, gate and policies; they take effect after the merge."""
     subject_changes: Annotated[Many[Change], Field(max_length=500)] = ()
     """Changes to the `data` and `model` sections; they are part of what is judged."""
     subjects: Annotated[Many[Subject], Field(max_length=200)] = ()
+    notes: Annotated[Many[Line], Field(max_length=50)] = ()
+    """Sentences about the run as a whole, such as an interpreter that base borrowed from head."""
     started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     seconds: Annotated[float, Field(ge=0)]
     tools: Mapping[Name, Line] = {}
@@ -298,6 +309,32 @@ def parse_json(data: bytes, place: str) -> Any:
         )
     except (ValueError, RecursionError) as fault:
         raise EvidenceError(f"is not valid JSON evidence: {fault}", place=place) from fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """An evidence folder as it was read: records by stage, unreadable ones as their error."""
+
+    run: Run
+    records: Mapping[str, Record | EvidenceError]
+
+
+def read_folder(folder: Path) -> Folder:
+    """Read `run.json` and the record of every stage that it names.
+
+    Raises EvidenceError when the run itself cannot be read; a stage's fault stays with the stage.
+    """
+    run = read_run(folder / "run.json")
+    records: dict[str, Record | EvidenceError] = {}
+    for stage in (*run.stages, *run.left_out):
+        path = folder / f"{stage}.json"
+        if not path.exists():
+            continue
+        try:
+            records[stage] = read_record(path)
+        except EvidenceError as fault:
+            records[stage] = fault
+    return Folder(run=run, records=records)
 
 
 def _validated(kind: type[Document], path: Path) -> Document:

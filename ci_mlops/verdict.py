@@ -49,13 +49,16 @@ class Verdict:
         return 0 if self.outcome in {"passed", "warned"} else 1
 
 
-def decide(gate: Gate, run: Run, records: Evidence) -> Verdict:
+def decide(gate: Gate, run: Run, records: Evidence, *, partial: bool = False) -> Verdict:
     """Judge the evidence of a run; what is missing, empty or of another subject never passes.
 
-    `records` maps a stage to its record, or to the error that reading it raised.
+    `records` maps a stage to its record, or to the error that reading it raised. `partial` judges
+    only what ran (`--only`, `--skip`) and says that it is no verdict on the whole gate.
     """
     required = gate.require if gate.require is not None else (*run.stages, *run.left_out)
-    reasons = [*_run_reasons(gate, run, required, records)]
+    if partial:
+        required = tuple(stage for stage in required if stage in run.stages)
+    reasons = [*_run_reasons(gate, run, required, partial=partial)]
     for stage in dict.fromkeys((*required, *run.stages)):
         found = _stage_reasons(gate, run, stage, records.get(stage))
         reasons += found if stage in required else map(_advice, found)
@@ -68,12 +71,6 @@ def decide(gate: Gate, run: Run, records: Evidence) -> Verdict:
     )
     worst = min((RANK[reason.outcome] for reason in reasons), default=3)
     return Verdict(outcome=VERDICTS[worst], reasons=tuple(reasons), counts=dict(counts))
-
-
-def narrowed(gate: Gate, run: Run) -> Gate:
-    """Return the gate of a partial run (`--only`, `--skip`): what ran, and nothing else."""
-    required = gate.require if gate.require is not None else run.stages
-    return gate.model_copy(update={"require": tuple(s for s in required if s in run.stages)})
 
 
 VERDICTS: tuple[VerdictOutcome, ...] = ("error", "failed", "warned", "passed")
@@ -100,15 +97,15 @@ def _advice(reason: Reason) -> Reason:
 
 
 def _run_reasons(
-    gate: Gate, run: Run, required: Sequence[str], records: Evidence
+    gate: Gate, run: Run, required: Sequence[str], *, partial: bool
 ) -> Iterable[Reason]:
     if not required:
         yield Reason(
             stage="", outcome="error", text="the gate requires no stage, so nothing passes"
         )
-    absent = [stage for stage in run.left_out if stage not in records and stage not in required]
-    if absent:
-        text = f"this was a partial run without {', '.join(absent)}: no verdict on the whole gate"
+    if partial:
+        absent = ", ".join(run.left_out)
+        text = f"this was a partial run without {absent}: no verdict on the whole gate"
         yield Reason(stage="", outcome="warned", text=text)
     if run.base_missing:
         yield Reason(

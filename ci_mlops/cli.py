@@ -1,0 +1,205 @@
+"""The command line: parse, load, call one verb, and print what came of it."""
+
+import json
+import os
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ci_mlops import parser
+
+if TYPE_CHECKING:
+    from ci_mlops.evidence import Run
+    from ci_mlops.verdict import Gate, Verdict
+
+Environ = Mapping[str, str]
+
+
+def main(arguments: Sequence[str], environ: Environ) -> int:
+    """Run one verb and return its exit code."""
+    parsed = parser.parser().parse_args(arguments)
+    return VERBS[parsed.verb](parsed, environ)
+
+
+def _init(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import init
+    from ci_mlops.command import Commands
+
+    written = init.init(
+        _config_path(arguments),
+        commands=Commands(environ=environ),
+        data=arguments.data,
+        label=arguments.label,
+        model=arguments.model,
+        force=arguments.force,
+    )
+    print(written.text())
+    return 0
+
+
+def _plan(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config, plan
+
+    del environ
+    path = _config_path(arguments)
+    stages = config.load(path).config.stages.chosen()
+    planned = plan.plan(stages, only=arguments.only, skip=arguments.skip)
+    waits_for = planned.waits_for()
+    if arguments.json:
+        listed = [
+            {"name": s.name, "question": s.question, "after": waits_for[s.name], "alone": s.alone}
+            for s in planned.stages
+        ]
+        print(json.dumps({"stages": listed, "left_out": planned.left_out}, indent=1))
+        return 0
+    for number, stage in enumerate(planned.stages, start=1):
+        after = f", after {', '.join(waits_for[stage.name])}" if waits_for[stage.name] else ""
+        alone = ", alone on the machine" if stage.alone else ""
+        print(f"{number}. {stage.name}{after}{alone}\n   {stage.question}")
+    if planned.left_out:
+        print(f"left out: {', '.join(planned.left_out)}")
+    return 0
+
+
+def _run(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config, evidence, progress, pull_request, report, verdict
+    from ci_mlops import run as stages
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+
+    path = _config_path(arguments)
+    loaded = config.load(path)
+    commands = Commands(environ=environ)
+    started, clock = datetime.now(UTC), time.monotonic()
+    folder = path.resolve().parent / ".mlops"
+    try:
+        with pull_request.locked(folder):
+            request = pull_request.open_pull_request(
+                loaded,
+                path,
+                base=arguments.base,
+                only=arguments.only,
+                skip=arguments.skip,
+                commands=commands,
+                workflow=Workflow.from_environ(environ),
+                cores=arguments.cores or os.cpu_count() or 1,
+            )
+            with progress.display(request.plan.names(), environ) as display:
+                ran = stages.run(
+                    request.plan,
+                    request.workspace,
+                    display,
+                    blocked=request.blocked,
+                    reuse=not arguments.no_cache,
+                )
+            circumstances = request.circumstances(
+                reused=ran.reused,
+                started=stages.timestamp(started),
+                seconds=time.monotonic() - clock,
+            )
+            evidence.write(folder / "evidence" / "run.json", circumstances)
+            partial = bool(request.plan.left_out)
+            decided = verdict.decide(request.gate, circumstances, ran.records, partial=partial)
+            written = report.write(folder, circumstances, ran.records, decided)
+    finally:
+        commands.stop_all()
+    _say(decided, circumstances, as_json=arguments.json, reports=written)
+    if ran.bugs:
+        raise ran.bugs[0]
+    return decided.exit_code
+
+
+def _report(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import evidence, report, verdict
+
+    folder = _evidence_folder(arguments)
+    found = evidence.read_folder(folder)
+    decided = verdict.decide(_gate(arguments, found.run, environ), found.run, found.records)
+    output = arguments.output or folder.parent
+    for file in report.write(output, found.run, found.records, decided):
+        print(file)
+    return 0
+
+
+def _verdict(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import evidence, verdict
+
+    found = evidence.read_folder(_evidence_folder(arguments))
+    decided = verdict.decide(_gate(arguments, found.run, environ), found.run, found.records)
+    _say(decided, found.run, as_json=arguments.json, reports=())
+    return decided.exit_code
+
+
+def _schema(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config, evidence
+
+    del environ
+    texts = {name: json.dumps(s, indent=1) + "\n" for name, s in config.schemas().items()}
+    if arguments.write:
+        for name, text in texts.items():
+            evidence.write_atomically(arguments.write / name, text.encode())
+    else:
+        print(texts[f"{arguments.which}.schema.json"], end="")
+    return 0
+
+
+VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
+    "init": _init,
+    "run": _run,
+    "plan": _plan,
+    "report": _report,
+    "verdict": _verdict,
+    "schema": _schema,
+}
+
+
+def _config_path(arguments: Namespace) -> Path:
+    path: Path = arguments.config or Path("mlops.yml")
+    return path
+
+
+def _evidence_folder(arguments: Namespace) -> Path:
+    folder: Path = arguments.evidence or _config_path(arguments).parent / ".mlops" / "evidence"
+    return folder
+
+
+def _gate(arguments: Namespace, run: "Run", environ: Environ) -> "Gate":
+    from ci_mlops import pull_request
+    from ci_mlops.command import Commands
+
+    return pull_request.gate_of(
+        run,
+        _config_path(arguments),
+        named=bool(arguments.config),
+        commands=Commands(environ=environ),
+    )
+
+
+def _say(decided: "Verdict", run: "Run", *, as_json: bool, reports: Sequence[Path]) -> None:
+    if as_json:
+        document = {
+            "project": run.project,
+            "verdict": decided.outcome,
+            "exit_code": decided.exit_code,
+            "counts": decided.counts,
+            "reasons": [
+                {
+                    "stage": reason.stage,
+                    "outcome": reason.outcome,
+                    "text": reason.text,
+                    "check": reason.check.model_dump(mode="json") if reason.check else None,
+                }
+                for reason in decided.reasons
+            ],
+            "reports": [str(file) for file in reports],
+        }
+        print(json.dumps(document, indent=1))
+        return
+    from ci_mlops.progress import verdict_lines
+
+    print("\n".join(verdict_lines(decided, run)))
+    for file in reports:
+        print(f"   {os.path.relpath(file)}")

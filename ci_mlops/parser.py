@@ -1,0 +1,157 @@
+"""The words of the command line: verbs, flags and the help that teaches them."""
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ci_mlops import __version__
+from ci_mlops.errors import ConfigError
+
+EXIT_CODES = """\
+exit codes:
+  0    passed, or passed with warnings
+  1    the verdict is failed, or evidence is missing or cannot be read
+  2    mlops.yml, a flag or a policy is wrong
+  3    a fault of ci-mlops itself
+  4    something outside refused (git, docker, a registry, GitHub)
+  130  interrupted
+"""
+
+VERBS = {
+    "init": (
+        "write a working mlops.yml from a look at the repository",
+        """\
+Looks at the repository and at one data file (found, or named with --data), guesses the label, the
+key, the task and the model, and writes mlops.yml with comments, and a starter workflow. It
+overwrites nothing unless told to with --force.
+
+  ci-mlops init
+  ci-mlops init --data data/test.csv --label approved
+""",
+    ),
+    "run": (
+        "judge the working tree against its base commit",
+        """\
+The head is the working tree as it stands. The base is the merge-base with the main branch (or with
+--base), checked out beside it in .mlops/base; your tree is not touched. Stages whose inputs did not
+change since an earlier run reuse its evidence and say so. Leaves .mlops/evidence/*.json,
+.mlops/report.md and .mlops/report.html.
+
+  ci-mlops run                       judge this branch
+  ci-mlops run --base origin/main    against a certain branch
+  ci-mlops run --only policy         one stage; that is no verdict on the whole gate
+""",
+    ),
+    "plan": (
+        "show which stages would run, in what order",
+        """\
+Reads mlops.yml alone; looks at no data and runs nothing.
+
+  ci-mlops plan
+  ci-mlops plan --json | jq '.stages[].name'
+""",
+    ),
+    "report": (
+        "render the report of evidence that was gathered",
+        """\
+Reads .mlops/evidence (or --evidence, for records that other jobs gathered) and writes report.md, a
+pull-request comment of at most 65,536 characters, and report.html, which holds everything.
+
+  ci-mlops report --evidence downloaded/evidence --output site
+""",
+    ),
+    "verdict": (
+        "decide again from evidence that was gathered",
+        """\
+Holds .mlops/evidence (or --evidence) against the gate: the base's, or that of the file named with
+--config. Missing, damaged or foreign evidence never passes.
+
+  ci-mlops verdict
+  ci-mlops verdict --json | jq -r .verdict
+""",
+    ),
+    "schema": (
+        "print the JSON Schema of mlops.yml or of the evidence",
+        """\
+  ci-mlops schema              the schema of mlops.yml
+  ci-mlops schema record       the schema of a stage's evidence
+  ci-mlops schema --write DIR  every schema, as files
+""",
+    ),
+}
+
+CONFIG = ("--config", {"type": Path, "metavar": "FILE", "help": "default: mlops.yml"})
+ONLY = ("--only", {"action": "append", "default": [], "metavar": "STAGE"})
+SKIP = ("--skip", {"action": "append", "default": [], "metavar": "STAGE"})
+JSON = ("--json", {"action": "store_true", "help": "print one JSON document, for programs"})
+EVIDENCE = (
+    "--evidence",
+    {"type": Path, "metavar": "DIR", "help": "default: .mlops/evidence beside mlops.yml"},
+)
+
+FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "init": (
+        CONFIG,
+        ("--data", {"metavar": "FILE", "help": "held-out data to look at (default: found)"}),
+        ("--label", {"metavar": "COLUMN", "help": "what the model predicts (default: guessed)"}),
+        ("--model", {"metavar": "FILE", "help": "the model file (default: found)"}),
+        ("--force", {"action": "store_true", "help": "overwrite files that are there"}),
+    ),
+    "run": (
+        CONFIG,
+        ("--base", {"metavar": "REV", "help": "compare with the merge-base of REV and HEAD"}),
+        (ONLY[0], {**ONLY[1], "help": "run only this stage; may be repeated"}),
+        (SKIP[0], {**SKIP[1], "help": "leave this stage out; may be repeated"}),
+        ("--no-cache", {"action": "store_true", "help": "measure again what could be reused"}),
+        ("--cores", {"type": int, "metavar": "N", "help": "stages side by side (default: cores)"}),
+        JSON,
+    ),
+    "plan": (
+        CONFIG,
+        (ONLY[0], {**ONLY[1], "help": "plan only this stage; may be repeated"}),
+        (SKIP[0], {**SKIP[1], "help": "leave this stage out; may be repeated"}),
+        JSON,
+    ),
+    "report": (
+        CONFIG,
+        EVIDENCE,
+        ("--output", {"type": Path, "metavar": "DIR", "help": "default: beside the evidence"}),
+    ),
+    "verdict": (CONFIG, EVIDENCE, JSON),
+    "schema": (
+        ("which", {"nargs": "?", "default": "mlops", "choices": ("mlops", "record", "run")}),
+        ("--write", {"type": Path, "metavar": "DIR", "help": "write every schema as a file"}),
+    ),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a flag, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the fault as a ConfigError in place of printing the usage."""
+        raise ConfigError(message, place=self.prog, remedy=f"See `{self.prog} --help`")
+
+
+def parser() -> Parser:
+    """Return the whole command line; it imports nothing heavy, so that --help is immediate."""
+    top = Parser(
+        prog="ci-mlops",
+        description="Judge a pull request that touches code, data or a model: run the stages of\n"
+        "mlops.yml on base and head, keep their evidence, and say whether it may pass.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"ci-mlops {__version__}")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    for name, (text, more) in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.\n\n{more}",
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for flag, options in FLAGS[name]:
+            verb.add_argument(flag, **options)
+    return top
