@@ -1,0 +1,247 @@
+"""The first mlops.yml of a project: guessed from its files and one look at its data."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ci_mlops.command import Commands
+from ci_mlops.errors import CannotLook, ConfigError
+from ci_mlops.evidence import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DATA_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".csv.bz2", ".jsonl", ".ndjson")
+MODEL_SUFFIXES = (".joblib", ".skops", ".onnx", ".ubj", ".pkl", ".pickle")
+TEST_WORDS = ("test", "holdout", "valid", "eval")
+LABEL_NAMES = ("label", "target", "y", "class", "outcome", "churn", "default", "price", "survived")
+LABEL_STEMS = ("approv", "accept", "grant", "fraud", "response")
+SENSITIVE = re.compile(
+    r"(^|_)(race|ethnicity|sex|gender|male|female|religion|nationality|disab\w*|marital\w*)($|_)",
+    re.IGNORECASE,
+)
+KEY = re.compile(r"(^|_)(id|key|uuid|guid|number|nr)$", re.IGNORECASE)
+MAX_CLASSES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """What a look at the repository found."""
+
+    project: str
+    test: str
+    train: str | None
+    label: str
+    key: str | None
+    sensitive: tuple[str, ...]
+    task: str
+    model: str | None
+    python: str | None
+    prepare: tuple[str, ...]
+    benchmarks: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """The files that were written and what to do next."""
+
+    files: tuple[Path, ...]
+    guess: Guess
+
+    def text(self) -> str:
+        """Return the lines for the terminal."""
+        lines = [f"wrote {file}" for file in self.files]
+        guess = self.guess
+        lines.append(f"guessed: label {guess.label!r}, task {guess.task}, test data {guess.test}")
+        if guess.model is None:
+            lines.append("found no model file: fill in `model.path` (marked in mlops.yml)")
+        lines.append("next: read mlops.yml, commit it, and run `ci-mlops run`")
+        return "\n".join(lines)
+
+
+def init(
+    config: Path,
+    *,
+    commands: Commands,
+    data: str | None = None,
+    label: str | None = None,
+    model: str | None = None,
+    force: bool = False,
+) -> Written:
+    """Write mlops.yml and the starter workflow.
+
+    Raises ConfigError when a file is there already, or when no data can be found or read.
+    """
+    root = config.resolve().parent
+    top = _top(root, commands)
+    workflow = top / ".github" / "workflows" / "mlops.yml"
+    if config.exists() and not force:
+        raise ConfigError("is there already", place=str(config), remedy="Overwrite with --force")
+    guess = look(root, data=data, label=label, model=model)
+    write_atomically(config, mlops_yml(guess).encode())
+    written = [config]
+    if force or not workflow.exists():
+        starter = files("ci_mlops").joinpath("workflows", "mlops.yml")
+        source = starter if starter.is_file() else Path(__file__).parents[1] / "workflows/mlops.yml"
+        write_atomically(workflow, source.read_text(encoding="utf-8").encode())
+        written.append(workflow)
+    return Written(files=tuple(written), guess=guess)
+
+
+def look(root: Path, *, data: str | None, label: str | None, model: str | None) -> Guess:
+    """Guess the settings of a project. Raises ConfigError when there is no data to look at."""
+    found = sorted(_walk(root), key=lambda path: (path.count("/"), path))
+    tables = [path for path in found if path.endswith(DATA_SUFFIXES)]
+    test = data or _first(tables, TEST_WORDS) or (tables[0] if tables else None)
+    if test is None:
+        raise ConfigError(
+            "found no data file",
+            place=str(root),
+            remedy=f"Name one with --data ({', '.join(DATA_SUFFIXES)})",
+        )
+    frame = _read(root, test)
+    column = label or _label(frame)
+    if column not in frame.columns:
+        raise ConfigError(
+            f"has no column {column!r} (columns: {', '.join(map(str, frame.columns))})",
+            place=test,
+            remedy="Name the label with --label",
+        )
+    train = _first([path for path in tables if path != test], ("train",))
+    models = [path for path in found if path.endswith(MODEL_SUFFIXES)]
+    interpreters = (".venv/bin/python", "venv/bin/python", ".venv/Scripts/python.exe")
+    return Guess(
+        project=re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-._") or "project",
+        test=test,
+        train=train,
+        label=column,
+        key=_key(frame, column),
+        sensitive=tuple(str(c) for c in frame.columns if SENSITIVE.search(str(c)) and c != column),
+        task=_task(frame, column),
+        model=model or (models[0] if models else None),
+        python=next((p for p in interpreters if (root / p).exists()), None),
+        prepare=tuple(_prepare(root)),
+        benchmarks=any(root.glob("benchmarks/test_*.py")),
+    )
+
+
+def mlops_yml(guess: Guess) -> str:
+    """Return the text of a configuration with a comment on every setting."""
+    rows = [
+        "# What is judged on every pull request, and how. Every setting: `ci-mlops schema`.",
+        "version: 1",
+        f"project: {guess.project}",
+        "",
+    ]
+    if guess.prepare:
+        rows += ["prepare: # run on both sides before anything is judged"]
+        rows += [f"  - {_quoted(line)}" for line in guess.prepare] + [""]
+    rows += ["data:"]
+    rows += [f"  train: {_quoted(guess.train)}"] if guess.train else []
+    rows += [f"  test: {_quoted(guess.test)} # held out: the model has not seen it"]
+    if guess.key:
+        rows += [f"  key: {_quoted(guess.key)} # names a row; predictions are joined by it"]
+    rows += [f"  label: {_quoted(guess.label)} # what the model predicts"]
+    if guess.sensitive:
+        listed = ", ".join(_quoted(column) for column in guess.sensitive)
+        rows += [f"  sensitive: [{listed}] # fairness is judged by these"]
+    else:
+        rows += ["  # sensitive: [sex, race] # name columns here to judge fairness by them"]
+    rows += ["", "model:"]
+    path = _quoted(guess.model) if guess.model else "model/model.joblib"
+    rows += [f"  path: {path}{'' if guess.model else ' # not found yet: name your model file'}"]
+    rows += [f"  task: {guess.task} # binary, multiclass or regression"]
+    if guess.python:
+        rows += [f"  python: {guess.python} # the interpreter that can load the model"]
+    else:
+        rows += ["  # python: .venv/bin/python # the interpreter that can load the model"]
+    rows += [
+        "",
+        "stages: # an empty value means the documented defaults",
+        "  data: # contract, shift, leakage, Deepchecks",
+        "  model: # metrics base against head, worst slices, Deepchecks",
+    ]
+    packs = "four-fifths, no-regression" if guess.sensitive else "documentation"
+    packs = "no-regression" if guess.sensitive and guess.task == "regression" else packs
+    rows += [f"  policy: {{packs: [{packs}]}} # ethics rules with reasons and sources"]
+    benchmarks = "{benchmarks: benchmarks/} " if guess.benchmarks else ""
+    rows += [f"  latency: {benchmarks}# prediction time, base against head", ""]
+    return "\n".join(rows)
+
+
+def _quoted(text: str | None) -> str:
+    """Return a YAML scalar that reads back as the same text."""
+    import yaml
+
+    written: str = yaml.safe_dump(text, allow_unicode=True, width=10_000)
+    return written.removesuffix("\n...\n").rstrip("\n")
+
+
+def _top(root: Path, commands: Commands) -> Path:
+    found = commands.run(["git", "rev-parse", "--show-toplevel"], cwd=root, timeout_s=60)
+    return Path(found.output.rstrip("\n")) if found.code == 0 else root
+
+
+def _walk(root: Path, depth: int = 0) -> Iterable[str]:
+    for path in sorted(root.iterdir()):
+        if path.name.startswith(".") or path.name in {"node_modules", "venv", "site", "build"}:
+            continue
+        if path.is_dir() and not path.is_symlink() and depth < 4:
+            yield from (f"{path.name}/{below}" for below in _walk(path, depth + 1))
+        elif path.is_file():
+            yield path.name
+
+
+def _first(paths: Sequence[str], words: Sequence[str]) -> str | None:
+    return next((p for word in words for p in paths if word in Path(p).name.lower()), None)
+
+
+def _read(root: Path, location: str) -> "pd.DataFrame":
+    from ci_mlops.dataset.reading import read_frame
+
+    try:
+        return read_frame(root, location)
+    except CannotLook as fault:
+        raise ConfigError(fault.fault, place=fault.place, remedy=fault.remedy) from fault
+
+
+def _label(frame: "pd.DataFrame") -> str:
+    names = {str(column).lower(): str(column) for column in frame.columns}
+    for name in LABEL_NAMES:
+        if name in names:
+            return names[name]
+    for stem in LABEL_STEMS:
+        near = [column for name, column in names.items() if name.startswith(stem)]
+        if near:
+            return near[0]
+    return str(frame.columns[-1])
+
+
+def _key(frame: "pd.DataFrame", label: str) -> str | None:
+    for column in frame.columns:
+        named = KEY.search(str(column)) and column != label
+        if named and frame[column].is_unique and not frame[column].isna().any():
+            return str(column)
+    return None
+
+
+def _task(frame: "pd.DataFrame", label: str) -> str:
+    from pandas.api.types import is_float_dtype
+
+    values = frame[label].dropna()
+    distinct = values.nunique()
+    if distinct <= 2:
+        return "binary"
+    fractional = is_float_dtype(values) and bool((values % 1 != 0).any())
+    return "regression" if fractional or distinct > MAX_CLASSES else "multiclass"
+
+
+def _prepare(root: Path) -> Iterable[str]:
+    attributes = root / ".gitattributes"
+    if attributes.is_file() and "filter=lfs" in attributes.read_text(encoding="utf-8"):
+        yield "git lfs pull"
+    if (root / ".dvc").is_dir():
+        yield "dvc pull"
