@@ -10,34 +10,8 @@ from hypothesis import strategies as st
 
 from ci_mlops import evidence
 from ci_mlops.errors import EvidenceError
-from ci_mlops.evidence import Check, Limit, Record, Run, Subject
-
-SHA = "a" * 64
-
-
-def record(**changes: Any) -> Record:
-    values = {
-        "stage": "data",
-        "outcome": "passed",
-        "checks": [Check(name="rows", outcome="passed", message="There are 3 rows.")],
-        "fingerprint": SHA,
-        "started": "2026-11-01T10:00:00Z",
-        "seconds": 1.5,
-    }
-    return Record(**{**values, **changes})
-
-
-def run(**changes: Any) -> Run:
-    values = {
-        "project": "loans",
-        "head": "b" * 40,
-        "base": "c" * 40,
-        "judged_by": "base",
-        "stages": ["data"],
-        "started": "2026-11-01T10:00:00Z",
-        "seconds": 2.0,
-    }
-    return Run(**{**values, **changes})
+from ci_mlops.evidence import Check, Limit, Subject
+from tests.records import SHA, record, run
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -51,10 +25,10 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_read_folder_keeps_a_fault_with_its_stage(tmp_path: Path) -> None:
     evidence.write(tmp_path / "run.json", run(stages=["data", "model", "policy"]))
-    evidence.write(tmp_path / "data.json", record())
+    evidence.write(tmp_path / "data.json", record("passed"))
     (tmp_path / "model.json").write_text("{", encoding="utf-8")
     folder = evidence.read_folder(tmp_path)
-    assert folder.records["data"] == record()
+    assert folder.records["data"] == record("passed")
     assert isinstance(folder.records["model"], EvidenceError)
     assert "policy" not in folder.records
 
@@ -109,7 +83,7 @@ def test_over_size_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_forged_record_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    document = json.loads(record().model_dump_json())
+    document = json.loads(record("passed").model_dump_json())
     path = tmp_path / "data.json"
     path.write_text(json.dumps({**document, **change}), encoding="utf-8")
     with pytest.raises(EvidenceError):
@@ -154,7 +128,7 @@ def test_atomic_write_keeps_the_old_file_when_it_fails(
     def refuse(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(evidence.os, "fsync", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(OSError, match="No space"):
         evidence.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

@@ -5,46 +5,27 @@ from typing import Any
 import pytest
 
 from ci_mlops.errors import EvidenceError
-from ci_mlops.evidence import Check, Outcome, Record, Run, Subject
+from ci_mlops.evidence import Outcome, Record, Run, Subject
 from ci_mlops.verdict import Gate, Verdict, decide
+from tests import records
+from tests.records import SHA
 
-SHA, OTHER = "a" * 64, "b" * 64
+OTHER = "b" * 64
 
 
 def run(**changes: Any) -> Run:
-    values = {
-        "project": "loans",
-        "head": "b" * 40,
-        "base": "c" * 40,
-        "judged_by": "base",
-        "stages": ["data"],
-        "subjects": [Subject(name="head.model", sha256=SHA)],
-        "started": "2026-11-01T10:00:00Z",
-        "seconds": 2.0,
-    }
-    return Run(**{**values, **changes})
+    return records.run(**{"subjects": [Subject(name="head.model", sha256=SHA)], **changes})
 
 
 def record(*outcomes: Outcome, stage: str = "data", sha256: str = SHA) -> Record:
-    from ci_mlops.evidence import worst_outcome
-
-    return Record(
-        stage=stage,
-        outcome=worst_outcome(outcomes),
-        subjects=(Subject(name="head.model", sha256=sha256),),
-        checks=tuple(
-            Check(name=f"c{n}", outcome=o, message=f"saw {o}") for n, o in enumerate(outcomes)
-        ),
-        fingerprint=SHA,
-        started="2026-11-01T10:00:00Z",
-        seconds=1.0,
-    )
+    subjects = (Subject(name="head.model", sha256=sha256),)
+    return records.record(*outcomes, stage=stage, subjects=subjects)
 
 
 def judge(
-    records: dict[str, Record | EvidenceError], *, gate: Gate | None = None, **changes: Any
+    found: dict[str, Record | EvidenceError], *, gate: Gate | None = None, **changes: Any
 ) -> Verdict:
-    return decide(gate or Gate(), run(**changes), records)
+    return decide(gate or Gate(), run(**changes), found)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +89,11 @@ def test_a_gate_that_requires_nothing_passes_nothing() -> None:
 
 def test_what_is_not_required_may_only_warn() -> None:
     gate = Gate(require=("data",))
-    records: dict[str, Record | EvidenceError] = {
+    found: dict[str, Record | EvidenceError] = {
         "data": record("passed"),
         "model": record("failed", stage="model"),
     }
-    verdict = decide(gate, run(stages=["data", "model"]), records)
+    verdict = decide(gate, run(stages=["data", "model"]), found)
     assert verdict.outcome == "warned"
     assert "not required" in verdict.reasons[0].text
 
