@@ -122,7 +122,7 @@ class Workspace:
                 settings,
                 root=model.root,
                 part=part,
-                frame=rows.frame,
+                frame=rows.frame.drop(columns=[data.data.key] if data.data.key else []),
                 label=data.data.label,
                 positive=data.data.positive,
                 identity=(
