@@ -125,6 +125,7 @@ def open_pull_request(
             folder=folder,
             cache=folder / "cache",
             cores=cores,
+            stages=tuple(chosen.stages),
         ),
         plan=planned,
         gate=chosen.gate,

@@ -73,6 +73,8 @@ class Workspace:
     cache: Path
     """A folder for content-addressed files that later runs may reuse."""
     cores: int
+    stages: tuple[str, ...] = ()
+    """Every stage that mlops.yml configures, whether this run looks at it or not."""
     seed: int = 0
     _made: dict[tuple[object, ...], Any] = field(default_factory=dict)
     _locks: dict[tuple[object, ...], threading.Lock] = field(default_factory=dict)

@@ -1,0 +1,97 @@
+"""Every rule of every pack judged in turn, waivers applied, and the tables for the report."""
+
+import sys
+from collections.abc import Iterable
+from datetime import date
+
+from ci_mlops.errors import ConfigError
+from ci_mlops.evidence import Check, text_sha256
+from ci_mlops.stage import Findings, Side, Workspace
+from ci_mlops.stages.policy import PolicyStage, Waiver, fairness, governance, packs
+from ci_mlops.stages.policy.packs import LoadedPack
+from ci_mlops.strict_yaml import did_you_mean
+
+
+def judge(settings: PolicyStage, workspace: Workspace, *, today: date) -> Findings:
+    """Return the checks of every rule. Raises ConfigError for a pack that is wrong."""
+    loaded = [packs.load(name, workspace.judge.root) for name in settings.packs]
+    rules = [(one.pack, rule) for one in loaded for rule in one.pack.rules]
+    _refuse_unknown(settings, {rule.id for _, rule in rules})
+    checks: list[Check] = []
+    seen: set[str] = set()
+    for _, rule in rules:
+        if rule.id in seen:
+            # Two packs may hold the same rule, such as a performance floor.
+            continue
+        seen.add(rule.id)
+        checks += fairness.judge(rule, settings, workspace)
+        checks += governance.judge(rule, settings, workspace)
+    checks = [waived(check, settings.waivers, today) for check in checks]
+    return Findings(
+        checks=tuple(checks),
+        tables=(*fairness.tables(settings, workspace), *governance.tables(rules, workspace)),
+        notes=tuple(_notes(settings, workspace, loaded, today)),
+        tools={"fairlearn": _version("fairlearn"), "python": sys.version.split()[0]},
+    )
+
+
+def waived(check: Check, waivers: Iterable[Waiver], today: date) -> Check:
+    """Return a failed check as warned where a waiver holds; an expired one counts for nothing."""
+    if check.outcome != "failed":
+        return check
+    for waiver in waivers:
+        if waiver.holds(check.name, check.slice, today):
+            said = f"Waived until {waiver.expires} by {waiver.approved_by}: {waiver.reason}"
+            message = f"{check.message} {said}"[:2000]
+            return check.model_copy(update={"outcome": "warned", "message": message})
+    return check
+
+
+def pack_digests(settings: PolicyStage, workspace: Workspace) -> dict[str, str]:
+    """Return a digest of each pack's text; an unreadable pack is told when it is judged."""
+    digests: dict[str, str] = {}
+    for name in settings.packs:
+        try:
+            digests[f"pack:{name}"] = text_sha256(packs.load(name, workspace.judge.root).text)
+        except ConfigError as fault:
+            digests[f"pack:{name}"] = str(fault)
+    return digests
+
+
+def card_text(side: Side) -> str | None:
+    """Return the text of the side's model card; None where there is none."""
+    return governance.card_text(side)
+
+
+def _refuse_unknown(settings: PolicyStage, known: set[str]) -> None:
+    for rule in (*settings.limits, *(waiver.rule for waiver in settings.waivers)):
+        if rule not in known:
+            raise ConfigError(
+                f"rule {rule!r} is in none of the packs{did_you_mean(rule, known)}",
+                place="stages.policy",
+            )
+
+
+def _notes(
+    settings: PolicyStage, workspace: Workspace, loaded: list[LoadedPack], today: date
+) -> Iterable[str]:
+    for waiver in settings.waivers:
+        if today > date.fromisoformat(waiver.expires):
+            yield f"The waiver of {waiver.rule} expired on {waiver.expires} and counts for nothing."
+    if workspace.judge is workspace.head:
+        return
+    for one in loaded:
+        if not one.place.startswith("policies/") or (workspace.judge.root / one.place).is_file():
+            path = workspace.head.root / one.place
+            head = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+            if head != one.text:
+                yield (
+                    f"This pull request changes the policy pack {one.place}; it was judged by the "
+                    "base's version, and the change takes effect after the merge."
+                )
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)
