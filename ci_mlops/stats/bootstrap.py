@@ -53,12 +53,13 @@ def resample(
     rows = len(head.truth)
     many = rows >= MANY_ROWS
     times = resamples or (RESAMPLES_OF_MANY if many else RESAMPLES)
-    scorers = {name: (scorer_of(head, name), base and scorer_of(base, name)) for name in names}
+    models = (head,) if base is None else (head, base)
+    scorers = {name: [scorer_of(model, name) for model in models] for name in names}
     found: dict[str, list[list[Floats]]] = {name: [[], []] for name in names}
     for weights in draws(rows, times, seed=seed):
         for name, sides in scorers.items():
             for number, scorer in enumerate(sides):
-                if scorer is not None and not isinstance(scorer, Undefined):
+                if not isinstance(scorer, Undefined):
                     found[name][number].append(scorer(weights))
     made: dict[str, Resampled] = {}
     for name, (heads, bases) in found.items():

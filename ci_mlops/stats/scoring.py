@@ -68,12 +68,14 @@ def scorer_of(answers: Answers, name: str) -> Scorer | Undefined:
     needs = ("roc_auc", "average_precision", "log_loss", "brier", "roc_auc_ovr")
     if name in needs and answers.scores is None:
         return Undefined(reason="the model gives no probabilities")
-    if answers.task == "regression":
-        return _regression(answers, name)
+    return _regression(answers, name) if answers.task == "regression" else _classes(answers, name)
+
+
+def _classes(answers: Answers, name: str) -> Scorer:
     if name in {"log_loss", "brier"}:
         return _mean(_row_loss(answers, name))
     if name == "accuracy":
-        return _mean((answers.predicted == answers.truth).astype(np.float64))
+        return _mean(_right(answers))
     if name in {"roc_auc", "average_precision"}:
         scores = _scores(answers)[:, answers.positive]
         is_positive = answers.truth == answers.positive
@@ -87,7 +89,7 @@ def row_quality(answers: Answers) -> Floats:
     """How well each row is answered: 1 or 0 for a class, minus the absolute error for a value."""
     if answers.task == "regression":
         return -np.abs(_errors(answers))
-    return (answers.predicted == answers.truth).astype(np.float64)
+    return _right(answers)
 
 
 def calibration_error(answers: Answers, bins: int = 10) -> float | Undefined:
@@ -107,6 +109,10 @@ def calibration_error(answers: Answers, bins: int = 10) -> float | Undefined:
     parts = np.array_split(order, min(bins, len(order)))
     gaps = [abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts]
     return float(sum(gaps) / len(order))
+
+
+def _right(answers: Answers) -> Floats:
+    return np.asarray(answers.predicted == answers.truth, dtype=np.float64)
 
 
 def _scores(answers: Answers) -> Floats:
@@ -262,7 +268,5 @@ def _average_precision(scores: Floats, is_positive: NDArray[np.generic]) -> Scor
 def _one_versus_rest(answers: Answers) -> Scorer:
     scores = _scores(answers)
     # scikit-learn refuses a class without rows; here the classes that do occur are averaged.
-    parts = [
-        _auc(scores[:, number], answers.truth == number) for number in range(scores.shape[1])
-    ]
+    parts = [_auc(scores[:, number], answers.truth == number) for number in range(scores.shape[1])]
     return lambda weights: _mean_of_known(np.column_stack([part(weights) for part in parts]))
