@@ -327,3 +327,81 @@ def test_a_metric_of_another_task() -> None:
 def test_both_parts_of_a_tolerance_must_be_exceeded() -> None:
     assert Tolerance(absolute=0.02, relative_percent=5).of(0.8) == pytest.approx(0.04)
     assert Tolerance(absolute=0.02, relative_percent=5).of(0.1) == pytest.approx(0.02)
+
+
+def test_a_model_that_stopped_giving_probabilities() -> None:
+    data = make.data()
+    base = data.predictions()
+    head = dataclasses.replace(base, scores=None)
+    found = _run(
+        make.space(data, head, base),
+        metrics={"roc_auc": {"at_least": 0.5, "max_drop": 0.01}, "accuracy": {"max_drop": 0.02}},
+    )
+    assert make.check(found, "roc-auc-limit").outcome == "error"
+    gone = make.check(found, "roc-auc-against-base")
+    assert gone.outcome == "error"
+    assert "no value at head: the model gives no probabilities" in gone.message
+    assert make.check(found, "accuracy-against-base").outcome == "passed"
+    assert make.check(found, "better-than-trivial").message.startswith("The model's skill is")
+    assert "0 of 2000 decisions changed." in found.notes
+    assert [line.name for chart in found.charts for line in chart.lines] == ["base"]
+
+
+def test_decisions_of_many_classes_are_counted() -> None:
+    data = make.data("multiclass")
+    found = _run(make.space(data, data.predictions(), data.predictions()))
+    (note,) = [one for one in found.notes if "decisions changed" in one]
+    assert note.count("→") == 4
+    assert note.endswith(" others.")
+
+
+def test_a_class_that_only_the_labels_have() -> None:
+    data = make.data("multiclass")
+    data.frame.loc[data.frame.index[:100], "y"] = "withdrawn"
+    found = _run(make.space(data, data.predictions()))
+    (table,) = [one for one in found.tables if one.title == "Confusion at head"]
+    assert table.columns[-1] == "predicted withdrawn"
+    assert sum(row[-1] for row in table.rows if isinstance(row[-1], int)) == 0
+
+
+def test_missing_values_and_configured_categories_make_slices() -> None:
+    data = make.data()
+    data.frame["grade"] = np.arange(2000) % 5
+    data.frame.loc[data.frame.index[:300], "b"] = np.nan
+    data.frame["empty"] = np.nan
+    workspace = make.space(data, data.predictions())
+    head = make.side("head", "binary", categorical=["grade"], positive="yes")
+    found = _run(dataclasses.replace(workspace, head=head), min_slice_rows=10)
+    (table,) = [one for one in found.tables if one.title.startswith("Worst slices: gain")]
+    assert len(table.rows) + table.left_out == 4 + 5 + 5 + 2 * 4
+
+
+def test_a_positive_label_that_is_no_class() -> None:
+    data = make.data()
+    workspace = make.space(data, data.predictions())
+    head = make.side("head", "binary", positive="perhaps")
+    with pytest.raises(CannotLook, match="perhaps is not among the classes"):
+        _run(dataclasses.replace(workspace, head=head))
+
+
+def test_rows_without_an_answer() -> None:
+    data = make.data()
+    answers = data.predictions()
+    assert answers.scores is not None
+    short = dataclasses.replace(
+        answers,
+        keys=answers.keys[:-3],
+        predicted=answers.predicted[:-3],
+        scores=answers.scores[:-3],
+    )
+    with pytest.raises(CannotLook, match="3 labelled rows have no prediction"):
+        _run(make.space(data, short))
+
+
+def test_a_floor_above_the_trivial_model() -> None:
+    data = make.data()
+    check = make.check(
+        _run(make.space(data, data.predictions()), floor=0.95), "better-than-trivial"
+    )
+    assert check.outcome == "failed"
+    assert "no better than the floor 0.95" in check.message
