@@ -1,6 +1,6 @@
 """How often stage model blocks a healthy model, and how surely it finds a worse one.
 
-Run `python benchmarks/model_gate.py`; it prints two tables and writes results/model_gate.json.
+Run `python -m benchmarks.model_gate`; it prints two tables and writes results/model_gate.json.
 Healthy models are gradient boosted trees, base and head each trained on its own 80 % of the rows.
 Worse models are the true signal with more noise. The seeds start at 1000; while the limits were
 chosen, only seeds below 100 were looked at.
