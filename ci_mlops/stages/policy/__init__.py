@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ci_mlops.evidence import text_sha256
 from ci_mlops.stage import Findings, Stage, Workspace
@@ -24,6 +24,12 @@ class Waiver(Value):
     """Who decided."""
     expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
     """The last day on which it holds, as YYYY-MM-DD (UTC)."""
+
+    @field_validator("expires")
+    @classmethod
+    def _is_a_day(cls, value: str) -> str:
+        date.fromisoformat(value)
+        return value
 
     def holds(self, rule: str, slice_: str, today: date) -> bool:
         """Whether the waiver covers a check of `rule` on `slice_` today."""

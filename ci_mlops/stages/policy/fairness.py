@@ -384,6 +384,11 @@ def _regression(
         # Beyond the tolerance, but is it more than the luck of these rows?
         sure = high < 0 if sign > 0 else low > 0
         outcome = FAILED[rule.severity] if sure else "inconclusive"
+    undecided = ""
+    if small:
+        listed = ", ".join(f"{group.group} (n = {group.rows})" for group in small[:5])
+        undecided = f" Not counted as fair: too few rows to decide about {listed}."
+        outcome = "inconclusive" if outcome == "passed" else outcome
     what = (
         "ratio of the lowest to the highest" if sign > 0 else "gap between the highest and lowest"
     )
@@ -397,7 +402,7 @@ def _regression(
         limit=limit,
         interval=Interval(low=low, high=high, of="change"),
         rows=int(large.sum()),
-        message=f"The {what} {rate.replace('_', ' ')} {moved} against the base.",
+        message=f"The {what} {rate.replace('_', ' ')} {moved} against the base.{undecided}",
         remedy="" if outcome == "passed" else rule.remedy,
         source=rule.source,
     )
