@@ -50,7 +50,11 @@ ANSWERS = {"binary": _binary(), "multiclass": _multiclass(), "regression": _regr
 def _theirs(a: Answers, name: str, w: Any) -> float:
     t, p, s = a.truth, a.predicted, a.scores
     if a.task == "regression":
-        simple: Any = {"mae": sk.mean_absolute_error, "r2": sk.r2_score, "rmse": sk.root_mean_squared_error}
+        simple: Any = {
+            "mae": sk.mean_absolute_error,
+            "r2": sk.r2_score,
+            "rmse": sk.root_mean_squared_error,
+        }
         return float(simple[name](t, p, sample_weight=w))
     assert s is not None
     proba = s[:, 1] if a.task == "binary" else s
