@@ -72,6 +72,14 @@ def decisions(model: Side, workspace: Workspace) -> Decisions:
         raise CannotLook("group rates need classes, but the task is a regression")
     favourable = _favourable(workspace, made)
     labels = table.frame[workspace.head.data.label]
+    for label in labels.unique():
+        if label not in made.classes:
+            # Such as "1" against 1: every row would silently count as unfavourable.
+            raise CannotLook(
+                f"the label {label!r} is not among the model's classes {list(made.classes)}",
+                place="data.label",
+                remedy="Give the test data the labels that the model was trained with",
+            )
     return Decisions(truth=_is(labels, favourable), decided=_is(made.predicted, favourable))
 
 

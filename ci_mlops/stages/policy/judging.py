@@ -8,7 +8,7 @@ from ci_mlops.errors import ConfigError
 from ci_mlops.evidence import Check, text_sha256
 from ci_mlops.stage import Findings, Side, Workspace
 from ci_mlops.stages.policy import PolicyStage, Waiver, fairness, governance, packs
-from ci_mlops.stages.policy.packs import LoadedPack
+from ci_mlops.stages.policy.packs import LoadedPack, Pack, Rule
 from ci_mlops.strict_yaml import did_you_mean
 
 
@@ -18,12 +18,7 @@ def judge(settings: PolicyStage, workspace: Workspace, *, today: date) -> Findin
     rules = [(one.pack, rule) for one in loaded for rule in one.pack.rules]
     _refuse_unknown(settings, {rule.id for _, rule in rules})
     checks: list[Check] = []
-    seen: set[str] = set()
-    for _, rule in rules:
-        if rule.id in seen:
-            # Two packs may hold the same rule, such as a performance floor.
-            continue
-        seen.add(rule.id)
+    for rule in _once_each(rules):
         checks += fairness.judge(rule, settings, workspace)
         checks += governance.judge(rule, settings, workspace)
     checks = [waived(check, settings.waivers, today) for check in checks]
@@ -61,6 +56,21 @@ def pack_digests(settings: PolicyStage, workspace: Workspace) -> dict[str, str]:
 def card_text(side: Side) -> str | None:
     """Return the text of the side's model card; None where there is none."""
     return governance.card_text(side)
+
+
+def _once_each(rules: Iterable[tuple[Pack, Rule]]) -> Iterable[Rule]:
+    """Return each rule once: two packs may hold the same one, such as a performance floor."""
+    words = {"reason", "source", "remedy"}
+    first: dict[str, tuple[Pack, Rule]] = {}
+    for pack, rule in rules:
+        known, same = first.setdefault(rule.id, (pack, rule))
+        if same.model_dump(exclude=words) != rule.model_dump(exclude=words):
+            raise ConfigError(
+                f"packs {known.name!r} and {pack.name!r} hold different rules named {rule.id!r}",
+                place="stages.policy.packs",
+                remedy="Give one of them another id, so that both are judged",
+            )
+    return [rule for _, rule in first.values()]
 
 
 def _refuse_unknown(settings: PolicyStage, known: set[str]) -> None:

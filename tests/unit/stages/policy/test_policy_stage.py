@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ci_mlops.command import Commands
 from ci_mlops.dataset.settings import DataSettings
 from ci_mlops.dataset.table import Table
-from ci_mlops.errors import ConfigError
+from ci_mlops.errors import CannotLook, ConfigError
 from ci_mlops.evidence import Check
 from ci_mlops.model.predictions import Predictions
 from ci_mlops.model.settings import ModelSettings
@@ -169,3 +169,23 @@ def test_what_is_made_from_the_packs_is_fresh() -> None:
     schema = (ROOT / "ci_mlops/schema/policy.schema.json").read_text(encoding="utf-8")
     assert json.loads(schema) == packs.schema()
     assert (ROOT / "docs/policies.md").read_text(encoding="utf-8") == reference.markdown()
+
+
+def test_two_different_rules_of_one_name_are_refused(tmp_path: Path) -> None:
+    text = packs.ready_made()["four-fifths"]
+    (tmp_path / "ours.yml").write_text(
+        text.replace("at_least: 0.8", "at_least: 0.9").replace("name: four-fifths", "name: ours")
+    )
+    workspace = space(tmp_path, {"white": (60, 100), "black": (50, 100)})
+    with pytest.raises(ConfigError, match="different rules"):
+        judged("four-fifths", workspace, packs=("four-fifths", "ours.yml"))
+    (own,) = judged("four-fifths", workspace, packs=("ours.yml",))
+    assert own.outcome == "failed"
+
+
+def test_labels_that_the_model_does_not_know_are_refused(tmp_path: Path) -> None:
+    workspace = space(tmp_path, {"white": (60, 100), "black": (60, 100)})
+    frame = workspace.table(workspace.head, "test").frame
+    frame["approve"] = frame["approve"].astype(str)
+    with pytest.raises(CannotLook, match="not among the model's classes"):
+        judged("four-fifths", workspace)
