@@ -1,6 +1,7 @@
 """Stage policy on decisions whose rates by group are chosen."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ci_mlops.evidence import Check
 from ci_mlops.model.predictions import Predictions
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.stage import Side, Workspace
-from ci_mlops.stages.policy import PolicyStage, Waiver, judging, packs, reference
+from ci_mlops.stages.policy import PolicyStage, Waiver, governance, judging, packs, reference
 
 TODAY = date(2026, 11, 23)
 ROOT = Path(__file__).parents[4]
@@ -189,3 +190,35 @@ def test_labels_that_the_model_does_not_know_are_refused(tmp_path: Path) -> None
     frame["approve"] = frame["approve"].astype(str)
     with pytest.raises(CannotLook, match="not among the model's classes"):
         judged("four-fifths", workspace)
+
+
+def test_the_articles_of_a_law_are_mapped_to_evidence(tmp_path: Path) -> None:
+    workspace = space(tmp_path, {"white": (60, 100), "black": (60, 100)})
+    stage = PolicyStage(packs=("eu-ai-act-high-risk", "documentation"))
+    found = judging.judge(stage, workspace, today=TODAY)
+    missing = {check.name: check for check in found.checks if check.outcome == "warned"}
+    assert "stage data" in missing["article-10-data-governance"].message
+    (table,) = [one for one in found.tables if one.columns[0] == "article"]
+    assert ("10: data and data governance", "stage data", "missing") in table.rows
+
+
+@pytest.mark.parametrize(("inputs", "outcome"), [(("race",), "failed"), (("dep",), "passed")])
+def test_a_sensitive_input(tmp_path: Path, inputs: tuple[str, ...], outcome: str) -> None:
+    workspace = space(tmp_path, {"white": (60, 100), "black": (60, 100)})
+    made = workspace.predictions(model=workspace.head, data=workspace.head, part="test")
+    key = ("predictions", "head", "head", "test")
+    workspace._made[key] = replace(made, inputs=inputs)
+    rule = packs.SensitiveInput(
+        id="no-race", kind="sensitive_input", reason="r", source="s", remedy="Drop it"
+    )
+    (check,) = governance.judge(rule, PolicyStage(), workspace)
+    assert check.outcome == outcome
+
+
+def test_a_card_answers_by_front_matter_and_by_heading() -> None:
+    text = "---\nintended_use: loans\n---\n# Limits\n\nBoston only.\n\n# Risks\n"
+    assert governance.card_fields(text, "card.md") == {
+        "intended use": "loans",
+        "limits": "Boston only.",
+        "risks": "",
+    }
