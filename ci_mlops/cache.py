@@ -30,6 +30,7 @@ def fingerprint(stage: Stage, workspace: Workspace, upstream: Mapping[str, str])
     Settings, the `data` and `model` sections, digests on both sides, whether there is a base, other
     inputs that the stage names, our version and the fingerprints of the stages that it waits for.
     """
+    needs_model = "model" in stage.uses
     facts = {
         "stage": stage.name,
         "settings": stage.model_dump(mode="json"),
@@ -37,7 +38,7 @@ def fingerprint(stage: Stage, workspace: Workspace, upstream: Mapping[str, str])
             [
                 side.name,
                 side.data.model_dump(mode="json"),
-                side.model.model_dump(mode="json") if side.model else None,
+                side.model.model_dump(mode="json") if side.model and needs_model else None,
             ]
             for side in workspace.sides()
         ],

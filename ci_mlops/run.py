@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ci_mlops import cache, evidence
-from ci_mlops.errors import CannotLook, OutsideError
+from ci_mlops.errors import CannotLook, OutsideError, Stop
 from ci_mlops.evidence import Check, Record
 from ci_mlops.plan import Plan
 from ci_mlops.stage import Findings, Stage, Workspace
@@ -131,6 +131,10 @@ def _judge(
             raise blocked
         findings = stage.run(workspace)
     except (CannotLook, OutsideError) as fault:
+        findings = _could_not_look(stage, str(fault))
+    except Stop as fault:
+        # A policy that is wrong, for example: its author must act, so it ends the command too.
+        bug = fault
         findings = _could_not_look(stage, str(fault))
     except Exception as fault:  # noqa: BLE001 - kept as evidence, and raised by the command line
         bug = fault

@@ -42,14 +42,20 @@ def kinds(frame: pd.DataFrame, settings: "DataSettings") -> dict[str, Kind]:
 
 def numbers(column: "pd.Series[Any]") -> np.ndarray:
     """Return the finite values of a numeric column, shape (m,), m at most n."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    return values[np.isfinite(values)]
+    values: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(
+        dtype=float, na_value=np.nan
+    )
+    finite: np.ndarray = values[np.isfinite(values)]
+    return finite
 
 
 def codes(column: "pd.Series[Any]") -> np.ndarray:
     """Return a column as floats, shape (n,): numbers, or codes of values; NaN for missing."""
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-        return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        plain: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(
+            dtype=float, na_value=np.nan
+        )
+        return plain
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         moments = column.astype("int64").to_numpy(dtype=float)
         return np.where(column.isna().to_numpy(), np.nan, moments)

@@ -109,8 +109,8 @@ def _given(frame: pd.DataFrame, given: Contract) -> "list[Violation]":
             message = f"{outside} values of column {name} lie outside {low:g} to {high:g}."
             found.append(_broken("range", name, (outside, 0, outside), message))
     for name, allowed in given.categories.items():
-        values = frame[name].dropna() if name in present else pd.Series(dtype=object)
-        other = values[~values.astype(str).isin({str(one) for one in allowed})]
+        held = frame[name].dropna() if name in present else pd.Series(dtype=object)
+        other = held[~held.astype(str).isin({str(one) for one in allowed})]
         if len(other):
             message = f"Column {name} holds {_quoted(other)}, which the contract does not allow."
             found.append(_broken("categories", name, (len(other), 0, len(other)), message))

@@ -64,7 +64,8 @@ def _read_file(path: Path, location: str) -> "pd.DataFrame":
         if name.endswith(PARQUET):
             return pd.read_parquet(path)
         if name.endswith(LINES):
-            return pd.read_json(path, lines=True)
+            made: pd.DataFrame = pd.read_json(path, lines=True)
+            return made
         return pd.read_csv(path, low_memory=False)
     except pd.errors.EmptyDataError as fault:
         raise CannotLook("is empty", place=location) from fault
@@ -89,7 +90,8 @@ def _read_folder(path: Path, location: str) -> "pd.DataFrame":
         found = ds.dataset(
             [str(f) for f in files], partition_base_dir=str(path), partitioning="hive"
         )
-        return found.to_table().to_pandas()
+        made: pd.DataFrame = found.to_table().to_pandas()
+        return made
     except (pa.ArrowException, OSError, ValueError) as fault:
         raise CannotLook(f"cannot be read: {str(fault).splitlines()[0]}", place=location) from fault
 

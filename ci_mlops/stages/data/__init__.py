@@ -57,6 +57,10 @@ class DataStage(Stage):
     deepchecks: bool | Mapping[str, Mapping[str, Annotated[float | bool, Field()]]] = True
     """Whether Deepchecks' integrity and train-test suites run too; or, by check, other limits."""
 
+    def inputs(self, workspace: Workspace) -> Mapping[str, str]:
+        """Return the task, which decides what Deepchecks looks for."""
+        return {"task": workspace.head.model.task if workspace.head.model else ""}
+
     def run(self, workspace: Workspace) -> Findings:
         """Look at both parts of the head's data, against the base's where there is one."""
         from ci_mlops.stages.data import judging

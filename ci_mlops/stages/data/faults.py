@@ -190,13 +190,14 @@ def _row_digests(frame: pd.DataFrame) -> np.ndarray:
 
 def _comparable(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame whose equal values have equal digests, whatever type a file gave them."""
-    return frame.apply(
+    made: pd.DataFrame = frame.apply(
         lambda one: (
             one.astype(float)
             if pd.api.types.is_numeric_dtype(one.dtype) or pd.api.types.is_bool_dtype(one.dtype)
             else one.astype(object).where(one.notna(), None).map(str)
         )
     )
+    return made
 
 
 def _duplicates(

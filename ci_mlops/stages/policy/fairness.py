@@ -195,7 +195,7 @@ def _group_metric(
             rate=rate,
             worst=worst,
             kept=kept,
-            small=small,
+            small=_open(small),
             before=before,
         )
     )
@@ -215,6 +215,14 @@ def _by_size(
         )
     ]
     return kept, [group for group in groups if group not in kept]
+
+
+def _open(small: Sequence[GroupCounts]) -> list[GroupCounts]:
+    """Return the groups too small to judge that leave a rule undecided.
+
+    Rows whose sensitive value is missing are shown and counted, but they are no group of people.
+    """
+    return [group for group in small if group_stats.MISSING not in group.group]
 
 
 def _worst(
@@ -364,6 +372,7 @@ def _regression(
     groups = group_stats.group_names(frame[list(names)])
     counted = group_stats.count(head.truth, head.decided, groups)
     kept, small = _by_size(counted, rule.metric, settings)
+    small = _open(small)
     large = np.isin(np.asarray(groups, dtype=object), [group.group for group in kept])
     changes = [
         (rate, found)

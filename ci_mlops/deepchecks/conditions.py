@@ -1,0 +1,192 @@
+"""Which of Deepchecks' checks run, with which limits, and why; nothing here imports Deepchecks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ci_mlops.errors import ConfigError
+from ci_mlops.strict_yaml import did_you_mean
+
+Suite = Literal["data", "model"]
+DOCS = "https://docs.deepchecks.com/stable/tabular/auto_checks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One of Deepchecks' checks with its condition and our limit."""
+
+    check: str
+    """Class in `deepchecks.tabular.checks`."""
+    suite: Suite
+    condition: str
+    """Method that adds the condition, without `add_condition_`."""
+    limits: Mapping[str, float]
+    """Arguments of the condition that are limits, with our defaults."""
+    why: str
+    """Why this limit; Deepchecks' own default cried wolf on clean data where another is said."""
+    page: str
+    tasks: tuple[str, ...] = ("binary", "multiclass", "regression")
+    needs_train: bool = False
+    grave: bool = True
+    """Whether breaking it fails; others warn."""
+
+    @property
+    def name(self) -> str:
+        """Name of the check in mlops.yml."""
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in self.check).lstrip("_")
+
+    @property
+    def title(self) -> str:
+        """Name of the check in evidence."""
+        return f"deepchecks-{self.name.replace('_', '-')}"
+
+
+CONDITIONS: tuple[Condition, ...] = (
+    Condition(
+        check="SpecialCharacters",
+        suite="data",
+        condition="ratio_of_special_characters_less_or_equal",
+        limits={"max_ratio": 0.01},
+        why="Deepchecks' 0.1 %; 1 % lets single odd values pass.",
+        page=f"{DOCS}/data_integrity/plot_special_chars.html",
+        grave=False,
+    ),
+    Condition(
+        check="MixedNulls",
+        suite="data",
+        condition="different_nulls_less_equal_to",
+        limits={"max_allowed_null_types": 1},
+        why="Deepchecks' default.",
+        page=f"{DOCS}/data_integrity/plot_mixed_nulls.html",
+        grave=False,
+    ),
+    Condition(
+        check="StringLengthOutOfBounds",
+        suite="data",
+        condition="ratio_of_outliers_less_or_equal",
+        limits={"max_ratio": 0.01},
+        why="Deepchecks' 0; 1 % lets single long texts pass.",
+        page=f"{DOCS}/data_integrity/plot_string_length_out_of_bounds.html",
+        grave=False,
+    ),
+    Condition(
+        check="FeatureLabelCorrelation",
+        suite="data",
+        condition="feature_pps_less_than",
+        limits={"threshold": 0.8},
+        why="Deepchecks' default.",
+        page=f"{DOCS}/data_integrity/plot_feature_label_correlation.html",
+    ),
+    Condition(
+        check="FeatureFeatureCorrelation",
+        suite="data",
+        condition="max_number_of_pairs_above_threshold",
+        limits={"threshold": 0.95, "n_pairs": 5},
+        why="Deepchecks' 0.9 and 0 pairs; correlated features are usual and harm little.",
+        page=f"{DOCS}/data_integrity/plot_feature_feature_correlation.html",
+        grave=False,
+    ),
+    Condition(
+        check="NewLabelTrainTest",
+        suite="data",
+        condition="new_labels_number_less_or_equal",
+        limits={"max_new": 0},
+        why="Deepchecks' default.",
+        page=f"{DOCS}/train_test_validation/plot_new_label.html",
+        tasks=("binary", "multiclass"),
+        needs_train=True,
+    ),
+    Condition(
+        check="StringMismatchComparison",
+        suite="data",
+        condition="no_new_variants",
+        limits={},
+        why="Deepchecks' default.",
+        page=f"{DOCS}/train_test_validation/plot_string_mismatch_comparison.html",
+        needs_train=True,
+        grave=False,
+    ),
+    Condition(
+        check="DatasetsSizeComparison",
+        suite="data",
+        condition="test_train_size_ratio_greater_than",
+        limits={"ratio": 0.01},
+        why="Deepchecks' default.",
+        page=f"{DOCS}/train_test_validation/plot_datasets_size_comparison.html",
+        needs_train=True,
+    ),
+    Condition(
+        check="FeatureLabelCorrelationChange",
+        suite="data",
+        condition="feature_pps_difference_less_than",
+        limits={"threshold": 0.3},
+        why="Deepchecks' 0.2 failed clean splits of 2,000 rows.",
+        page=f"{DOCS}/train_test_validation/plot_feature_label_correlation_change.html",
+        needs_train=True,
+    ),
+    Condition(
+        check="MultivariateDrift",
+        suite="data",
+        condition="overall_drift_value_less_than",
+        limits={"max_drift_value": 0.25},
+        why="Deepchecks' default.",
+        page=f"{DOCS}/train_test_validation/plot_multivariate_drift.html",
+        needs_train=True,
+    ),
+    Condition(
+        check="PredictionDrift",
+        suite="model",
+        condition="drift_score_less_than",
+        limits={"max_allowed_drift_score": 0.2},
+        why="Deepchecks' 0.15 lies within reach of chance for 500 test rows.",
+        page=f"{DOCS}/model_evaluation/plot_prediction_drift.html",
+        needs_train=True,
+    ),
+    Condition(
+        check="TrainTestPerformance",
+        suite="model",
+        condition="train_test_relative_degradation_less_than",
+        limits={"threshold": 0.3},
+        why="Deepchecks' 0.1 for every class failed clean splits; here the scores are averaged.",
+        page=f"{DOCS}/model_evaluation/plot_train_test_performance.html",
+        needs_train=True,
+        grave=False,
+    ),
+    Condition(
+        check="SimpleModelComparison",
+        suite="model",
+        condition="gain_greater_than",
+        limits={"min_allowed_gain": 0.0},
+        why="Deepchecks' 0.1 for every class failed clean splits; stage model judges the gain.",
+        page=f"{DOCS}/model_evaluation/plot_simple_model_comparison.html",
+        needs_train=True,
+        grave=False,
+    ),
+)
+KNOWN: Mapping[str, Mapping[str, float]] = {one.name: one.limits for one in CONDITIONS}
+
+
+def chosen(suite: Suite, task: str) -> tuple[Condition, ...]:
+    """Return the checks that are expected of a suite for a task; each must leave a result."""
+    return tuple(one for one in CONDITIONS if one.suite == suite and task in one.tasks)
+
+
+def with_overrides(
+    conditions: tuple[Condition, ...], overrides: Mapping[str, Mapping[str, float | bool]]
+) -> list[tuple[Condition, dict[str, float]]]:
+    """Return each condition with its limits. Raises ConfigError for a name that is not known."""
+    for name, limits in overrides.items():
+        if name not in KNOWN:
+            raise ConfigError(
+                f"unknown check {name!r}{did_you_mean(name, KNOWN)}", place="deepchecks"
+            )
+        for limit in limits:
+            if limit not in KNOWN[name]:
+                raise ConfigError(
+                    f"{name}: unknown limit {limit!r}{did_you_mean(limit, KNOWN[name])}",
+                    place="deepchecks",
+                )
+    return [
+        (one, {**one.limits, **{k: float(v) for k, v in overrides.get(one.name, {}).items()}})
+        for one in conditions
+    ]

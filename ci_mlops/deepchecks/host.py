@@ -1,0 +1,211 @@
+"""Runs in Deepchecks' environment: reads a request and tables, writes one result for each check.
+
+Nothing of ci-mlops is importable here. Usage: host.py FOLDER, which holds request.json, train.parquet
+and test.parquet, and predictions as .npz; it writes result.json there.
+"""
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+import traceback
+import warnings
+
+os.environ["DISABLE_LATEST_VERSION_CHECK"] = "1"  # it would ask a server at every import
+os.environ["JOBLIB_MULTIPROCESSING"] = "0"  # MultivariateDrift would start a pool of its own
+warnings.filterwarnings("ignore")
+
+NOT_APPLICABLE = (
+    "DatasetValidationError",
+    "DeepchecksNotSupportedError",
+    "NotEnoughSamplesError",
+    "ModelValidationError",
+)
+
+
+def main(folder):
+    with open(os.path.join(folder, "request.json")) as file:
+        request = json.load(file)
+    import deepchecks
+    import numpy
+    import pandas
+    import sklearn
+
+    deepchecks.set_verbosity(logging.ERROR)
+    context = Context(request, folder, pandas, numpy)
+    results = in_processes(request["checks"], request["cores"], lambda one: judge(one, context))
+    versions = {
+        "deepchecks": deepchecks.__version__,
+        "deepchecks' scikit-learn": sklearn.__version__,
+        "deepchecks' pandas": pandas.__version__,
+    }
+    temporary = os.path.join(folder, "result.tmp")
+    with open(temporary, "w") as file:
+        json.dump({"results": results, "versions": versions}, file, allow_nan=False)
+    os.replace(temporary, os.path.join(folder, "result.json"))
+
+
+class Context:
+    """The data sets and predictions of one request."""
+
+    def __init__(self, request, folder, pandas, numpy):
+        from deepchecks.tabular import Dataset
+
+        self.task = request["task"]
+        self.arguments = {}
+        tables = {}
+        start = 0
+        for part in ("train", "test"):
+            path = os.path.join(folder, part + ".parquet")
+            if os.path.exists(path):
+                frame = pandas.read_parquet(path)
+                # The indices of the two parts must not meet, or rows would be mistaken.
+                frame.index = range(start, start + len(frame))
+                start += len(frame)
+                categorical = [c for c in request["categorical"] if c in frame.columns]
+                tables[part] = Dataset(
+                    frame,
+                    label=request["label"],
+                    cat_features=categorical,
+                    datetime_name=request["time"] if request["time"] in frame.columns else None,
+                    label_type=self.task,
+                )
+        self.train, self.test = tables.get("train"), tables["test"]
+        self.predictions(folder, request, numpy)
+
+    def predictions(self, folder, request, numpy):
+        for part in ("train", "test"):
+            path = os.path.join(folder, "predictions-" + part + ".npz")
+            if not os.path.exists(path):
+                continue
+            with numpy.load(path, allow_pickle=False) as arrays:
+                predicted = arrays["predicted"]
+                self.arguments["y_pred_" + part] = predicted
+                if "scores" in arrays:
+                    self.arguments["y_proba_" + part] = arrays["scores"]
+        if self.arguments and self.task != "regression":
+            self.arguments["model_classes"] = request["classes"]
+
+
+def in_processes(checks, cores, work):
+    """Judge checks in forked workers, each result a line in a pipe; the frames are shared."""
+    results, waiting, running = [None] * len(checks), list(enumerate(checks)), {}
+    while waiting or running:
+        while waiting and len(running) < max(1, cores):
+            number, check = waiting.pop(0)
+            read, write = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(read)
+                with os.fdopen(write, "w") as file:
+                    json.dump(work(check), file, allow_nan=False)
+                    file.flush()
+                os._exit(0)
+            os.close(write)
+            running[number] = (pid, read)
+        number = next(iter(running))
+        pid, read = running.pop(number)
+        with os.fdopen(read) as file:
+            text = file.read()
+        _, status = os.waitpid(pid, 0)
+        try:
+            results[number] = json.loads(text)
+        except ValueError:
+            fault = "its process ended with status %d" % status
+            results[number] = {"name": checks[number]["name"], "state": "error", "message": fault}
+    return results
+
+
+def judge(request, context):
+    """Run one check with its condition; whatever happens, there is a result."""
+    import deepchecks.tabular.checks as checks
+
+    started = time.perf_counter()
+    try:
+        check = getattr(checks, request["check"])(**parameters(request, context.task))
+        getattr(check, "add_condition_" + request["condition"])(**request["limits"])
+        found = run(check, request, context)
+    except BaseException as fault:
+        found = failure(fault)
+    found["name"] = request["name"]
+    found["seconds"] = time.perf_counter() - started
+    return found
+
+
+def parameters(request, task):
+    given = {}
+    if request["check"] in ("TrainTestPerformance", "SimpleModelComparison"):
+        # Averaged scores: a rare class alone must not decide.
+        given["scorers"] = {
+            "binary": ["balanced_accuracy"],
+            "multiclass": ["balanced_accuracy"],
+            "regression": ["neg_rmse"],
+        }[task]
+    if request["check"] == "MultivariateDrift":
+        given["n_samples"] = 20_000
+        given["n_top_columns"] = 0
+    if request["check"] in ("FeatureLabelCorrelation", "FeatureLabelCorrelationChange"):
+        given["n_samples"] = 20_000
+    if request["check"] == "FeatureFeatureCorrelation":
+        given["n_samples"] = 10_000
+    given["random_state"] = 0
+    return {k: v for k, v in given.items() if accepts(request["check"], k)}
+
+
+def accepts(name, parameter):
+    import inspect
+
+    import deepchecks.tabular.checks as checks
+
+    return parameter in inspect.signature(getattr(checks, name).__init__).parameters
+
+
+def run(check, request, context):
+    from deepchecks.tabular import SingleDatasetCheck
+
+    if isinstance(check, SingleDatasetCheck):
+        result = check.run(context.test, with_display=False)
+    else:
+        result = check.run(context.train, context.test, with_display=False, **context.arguments)
+    conditions = result.conditions_results
+    if not conditions:
+        return {"state": "error", "message": "its condition was not evaluated"}
+    one = conditions[0]
+    state = {"PASS": "passed", "FAIL": "failed", "WARN": "failed", "ERROR": "error"}
+    return {
+        "state": state[one.category.name],
+        "message": str(one.details)[:1500],
+        "observed": number(result.value),
+    }
+
+
+def failure(fault):
+    kind = type(fault).__name__
+    text = (str(fault).strip().splitlines() or [""])[0][:500]
+    if kind in NOT_APPLICABLE:
+        return {"state": "skipped", "message": text}
+    traceback.print_exc()
+    return {"state": "error", "message": "%s: %s" % (kind, text)}
+
+
+def number(value):
+    """The observed figure where the check's value is one, else nothing."""
+    if isinstance(value, dict):
+        for key in ("domain_classifier_drift_score", "Drift score", "drift_score"):
+            if key in value:
+                value = value[key]
+                break
+        else:
+            if len(value) == 1:
+                value = next(iter(value.values()))
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
