@@ -84,7 +84,7 @@ def project_environment() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
         install = [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python"]
-        subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
+        subprocess.run([*install, "--compile-bytecode", "--require-hashes", "-r", lock], check=True)
         (folder / "complete").touch()
     return folder
 

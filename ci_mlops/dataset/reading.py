@@ -91,9 +91,9 @@ def _read_folder(path: Path, location: str) -> "pd.DataFrame":
             [str(f) for f in files], partition_base_dir=str(path), partitioning="hive"
         )
         made: pd.DataFrame = found.to_table().to_pandas()
-        return made
     except (pa.ArrowException, OSError, ValueError) as fault:
         raise CannotLook(f"cannot be read: {str(fault).splitlines()[0]}", place=location) from fault
+    return made
 
 
 def _require_columns(frame: "pd.DataFrame", location: str, settings: DataSettings) -> None:

@@ -59,7 +59,7 @@ def _install(commands: Commands, folder: Path, lock: Path) -> None:
         [uv, "venv", "--quiet", "--python", python, str(folder)],
         [
             *(uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")),
-            *("--require-hashes", "--requirements", str(lock)),
+            *("--compile-bytecode", "--require-hashes", "--requirements", str(lock)),
         ],
     ):
         done = commands.run(arguments, cwd=folder.parent, timeout_s=INSTALL_TIMEOUT_S)

@@ -1,0 +1,53 @@
+"""Stage latency: how long a prediction takes, in turn at base and head in one job."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from ci_mlops.stage import Findings, Stage, Workspace
+from ci_mlops.values import Many, Value
+
+
+class Budgets(Value):
+    """Absolute limits; they hold for the machine they were set on."""
+
+    p50_ms: Annotated[float, Field(gt=0)] | None = None
+    """Median time of one prediction of one row, in milliseconds."""
+    rows_per_s: Annotated[float, Field(gt=0)] | None = None
+    """Rows predicted in a second, in the largest batch."""
+    peak_memory_mb: Annotated[float, Field(gt=0)] | None = None
+    """Memory that the model's process held at most, in megabytes."""
+    file_size_mb: Annotated[float, Field(gt=0)] | None = None
+    """Size of the model file or folder, in megabytes."""
+    load_s: Annotated[float, Field(gt=0)] | None = None
+    """Time for loading the model, imports included, in seconds."""
+
+
+class LatencyStage(Stage):
+    """Times predictions inside the project's interpreter, and the project's own benchmarks."""
+
+    name: ClassVar[Literal["latency"]] = "latency"
+    question: ClassVar[str] = "Did predictions get slower?"
+    alone: ClassVar[bool] = True
+    uses: ClassVar[tuple[str, ...]] = ("data.test", "model", "code")
+
+    max_slowdown_percent: Annotated[float, Field(gt=0, le=1000)] = 10
+    """How much slower than at the base the median prediction may become, in percent."""
+    batch_sizes: Annotated[Many[Annotated[int, Field(ge=1)]], Field(min_length=1)] = (1, 100)
+    """Rows in a prediction; each size is measured."""
+    budgets: Budgets = Budgets()
+    """Absolute limits."""
+    launches: Annotated[int, Field(ge=3, le=30)] = 8
+    """Fresh starts of both models at most; it stops earlier once it can tell."""
+    blocks: Annotated[int, Field(ge=4, le=500)] = 24
+    """Turns of base, head, head, base in each launch."""
+    benchmarks: Annotated[str, Field(min_length=1)] | None = None
+    """A folder of the project's own pytest-benchmark tests, run by both sides' interpreters."""
+    on_inconclusive: Literal["warn", "fail"] = "warn"
+    """What it counts as when the runner is too noisy to tell."""
+
+    def run(self, workspace: Workspace) -> Findings:
+        """Measure, and decide."""
+        from ci_mlops.stages.latency import judging
+
+        return judging.judge(self, workspace)
