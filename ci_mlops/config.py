@@ -140,7 +140,9 @@ def schemas() -> dict[str, dict[str, Any]]:
         "record.schema.json": Record,
         "run.schema.json": Run,
     }
-    return {
+    from ci_mlops.stages.policy import packs
+
+    made = {
         file: {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "$id": f"{SCHEMA_URL}/{file}",
@@ -148,6 +150,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         }
         for file, kind in named.items()
     }
+    return {**made, "policy.schema.json": packs.schema()}
 
 
 ABSENT = object()

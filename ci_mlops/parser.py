@@ -75,6 +75,7 @@ Holds .mlops/evidence (or --evidence) against the gate: the base's, or that of t
         """\
   ci-mlops schema              the schema of mlops.yml
   ci-mlops schema record       the schema of a stage's evidence
+  ci-mlops schema policy       the schema of a policy pack
   ci-mlops schema --write DIR  every schema, as files
 """,
     ),
@@ -119,7 +120,10 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     ),
     "verdict": (CONFIG, EVIDENCE, JSON),
     "schema": (
-        ("which", {"nargs": "?", "default": "mlops", "choices": ("mlops", "record", "run")}),
+        (
+            "which",
+            {"nargs": "?", "default": "mlops", "choices": ("mlops", "record", "run", "policy")},
+        ),
         ("--write", {"type": Path, "metavar": "DIR", "help": "write every schema as a file"}),
     ),
 }

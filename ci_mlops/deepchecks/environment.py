@@ -75,3 +75,9 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+if __name__ == "__main__":
+    import os
+
+    interpreter(Commands(environ=os.environ))

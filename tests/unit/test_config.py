@@ -48,7 +48,7 @@ def test_the_first_file_of_a_team() -> None:
         ("version: 1", "version: 2", "mlops.yml:1: version: input should be 1, not '2'"),
         ("  label: approve\n", "", "mlops.yml:4: data.label: is missing; add it"),
         ("project: loans", "project: 7", "mlops.yml:2: project: input should be a valid string"),
-        ("  path: model/model.joblib\n", "", "mlops.yml:8: model: give either `path` or `predictions`"),
+        ("  path: model/model.joblib\n", "", "mlops.yml:9: model: give either `path` or `predictions`"),
         ("  data:\n  model:\n", "  {}\n", "mlops.yml:13: stages: names no stage"),
         ("stages:", "gate: {require: [latency]}\nstages:", "mlops.yml:13: gate.require: stage 'latency' is required but not configured"),
         ("  task: binary", "  task: binary\n  threshold: 1.5", "mlops.yml:12: model.threshold: input should be less than or equal to 1"),

@@ -1,0 +1,58 @@
+# Everything a developer does, as one word each. `make demo` and `make test` set up what they need.
+PYTHON ?= python3
+PY := .venv/bin/python
+UV := .venv/bin/uv
+COMPILE := $(UV) pip compile --quiet --no-annotate --universal --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: setup demo test lint schema docs bench lock clean
+
+setup: .venv/complete
+
+.venv/complete: requirements/dev.txt requirements/uv.txt requirements/deepchecks.txt pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	test -x $(UV) || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(UV) pip install --quiet --python $(PY) --compile-bytecode --require-hashes -r requirements/dev.txt
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	$(PY) -m ci_mlops.deepchecks.environment
+	touch $@
+
+demo: setup
+	$(PY) examples/demo.py
+
+# CI=true installs what the tests need and the machine lacks; no test is skipped for want of a tool.
+test: setup
+	test "$$CI" != true || sh .ci/install
+	$(PY) -m pytest --cov --cov-report=term:skip-covered
+
+lint: setup
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	.venv/bin/zizmor --offline --quiet --persona auditor workflows
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows workflows/*.yml
+	.venv/bin/check-jsonschema --schemafile ci_mlops/schema/mlops.schema.json examples/*/mlops.yml
+	.venv/bin/check-jsonschema --schemafile ci_mlops/schema/policy.schema.json policies/*.yml
+	.venv/bin/codespell
+
+schema: setup
+	$(PY) -m ci_mlops schema --write ci_mlops/schema
+
+docs: setup
+	.venv/bin/mkdocs build --quiet --strict
+
+# The quick form of every benchmark; each says with --help how to run it in full.
+bench: setup
+	for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file --quick || exit 1; done
+
+lock:
+	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) --python-version 3.11 pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) --python-version 3.11 --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --python-version 3.11.5 requirements/deepchecks.in -o requirements/deepchecks.txt
+	$(COMPILE) --python-version 3.11 requirements/loaders.in -o requirements/loaders.txt
+	$(COMPILE) --python-version 3.11 examples/loans/requirements.in -o examples/loans/requirements.txt
+
+clean:
+	rm -rf .venv .cache build site
