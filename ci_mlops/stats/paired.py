@@ -95,9 +95,10 @@ def lying_apart(launches: Sequence[Launch]) -> tuple[int, ...]:
 def decide(launches: Sequence[Launch], limit: float) -> Decision:
     """Decide about a slowdown of `limit` (0.05 for 5 %) from the launches so far, at least one.
 
-    "slower" where the lower bound of either clock lies above the limit less a slack; "not slower"
-    where the upper bound of the wall clock lies below the limit plus the slack, or that of the CPU
-    clock does in programs that do not wait. Nothing is decided before the third launch.
+    "slower" where the change on either clock lies above the limit and its lower bound above the
+    limit less a slack; "not slower" where the change on the wall clock lies below the limit and its
+    upper bound below the limit plus the slack, or those of the CPU clock do in programs that do not
+    wait. The answer never contradicts the change shown. Nothing is decided before the third launch.
     """
     apart = lying_apart(launches)
     # One launch of many that lies apart is a slow process, several are a fact.
@@ -111,8 +112,11 @@ def decide(launches: Sequence[Launch], limit: float) -> Decision:
     busy = max(one.waiting for one in kept) <= CPU_BOUND
     answer: Answer = "cannot tell"
     if len(launches) >= MIN_LAUNCHES:
-        if wall.low > limit - slack or cpu.low > limit - slack:
+        if any(one.change > limit and one.low > limit - slack for one in (wall, cpu)):
             answer = "slower"
-        elif wall.high < limit + slack or (busy and cpu.high < limit + slack):
+        elif any(
+            one.change <= limit and one.high < limit + slack
+            for one in ((wall, cpu) if busy else (wall,))
+        ):
             answer = "not slower"
     return Decision(answer=answer, wall=wall, cpu=cpu, launches=len(launches), apart=apart)
