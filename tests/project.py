@@ -44,7 +44,7 @@ def data_csv(first: int, rows: int, seed: int) -> str:
 
     rng = np.random.default_rng(seed)
     income, debt = rng.normal(50, 10, rows), rng.normal(20, 5, rows)
-    approved = (income - debt + rng.normal(0, 4, rows) > 25).astype(int)
+    approved = (income - 2 * debt + rng.normal(0, 10, rows) > 8).astype(int)
     sex = np.where(np.arange(rows) % 2, "female", "male")
     lines = ["id,income,debt,sex,approved"]
     lines += [
