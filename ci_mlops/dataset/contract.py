@@ -1,37 +1,19 @@
 """The data contract: what the columns of a reference look like, and which rows break it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from ci_mlops.dataset.columns import Kind, counts, kinds, numbers
 from ci_mlops.stats import shift
-from ci_mlops.values import Many, Share, Value
 
 if TYPE_CHECKING:
-    from ci_mlops.dataset.settings import DataSettings
+    from ci_mlops.dataset.settings import Contract, DataSettings
 
 ALPHA = 1e-6
 """Chance that a clean sample breaks one rule, before the number of columns is counted in."""
-
-
-class Contract(Value):
-    """Rules for columns, given in mlops.yml; what is not given is learned from the reference."""
-
-    null_rate: Mapping[str, Share] = {}
-    """The share of missing values that a column may have, by column."""
-    range: Mapping[str, Annotated[Many[float], Field(min_length=2, max_length=2)]] = {}
-    """The lowest and highest value of a column, by column; not a single row may lie outside."""
-    categories: Mapping[str, Many[str | int | float | bool]] = {}
-    """The values that a column may hold, by column; not a single row may hold another."""
-    required: Many[str] = ()
-    """Columns that must be there."""
-    unique: Many[str] = ()
-    """Columns in which no value may stand twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +31,7 @@ class Violation:
 def examine(
     frame: pd.DataFrame,
     reference: pd.DataFrame | None,
-    given: Contract,
+    given: "Contract",
     settings: "DataSettings",
     *,
     null_rate_slack: float,
@@ -89,7 +71,7 @@ def _broken(rule: str, column: str, seen: tuple[float, float, int], message: str
     )
 
 
-def _given(frame: pd.DataFrame, given: Contract) -> "list[Violation]":
+def _given(frame: pd.DataFrame, given: "Contract") -> "list[Violation]":
     found = []
     named = {*given.null_rate, *given.range, *given.categories, *given.required, *given.unique}
     for name in sorted(named - set(frame.columns)):

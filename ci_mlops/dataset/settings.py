@@ -1,10 +1,11 @@
 """The `data` section of mlops.yml: where the data is and what its columns mean."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
-from ci_mlops.values import Many, Value
+from ci_mlops.values import Many, Share, Value
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -30,3 +31,18 @@ class DataSettings(Value):
     """Columns that are neither features nor otherwise looked at."""
     time: ColumnName | None = None
     """The column with the time of a row, where the data has one."""
+
+
+class Contract(Value):
+    """Rules for columns, given in mlops.yml; what is not given is learned from the reference."""
+
+    null_rate: Mapping[str, Share] = {}
+    """The share of missing values that a column may have, by column."""
+    range: Mapping[str, Annotated[Many[float], Field(min_length=2, max_length=2)]] = {}
+    """The lowest and highest value of a column, by column; not a single row may lie outside."""
+    categories: Mapping[str, Many[str | int | float | bool]] = {}
+    """The values that a column may hold, by column; not a single row may hold another."""
+    required: Many[str] = ()
+    """Columns that must be there."""
+    unique: Many[str] = ()
+    """Columns in which no value may stand twice."""

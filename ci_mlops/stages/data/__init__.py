@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ci_mlops.dataset.contract import Contract
+from ci_mlops.dataset.settings import Contract
 from ci_mlops.stage import Findings, Stage, Workspace
 from ci_mlops.values import Share, Value
 

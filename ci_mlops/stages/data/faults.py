@@ -9,7 +9,7 @@ import pandas as pd
 
 from ci_mlops.dataset import contract as contracts
 from ci_mlops.dataset.columns import codes, counts, kind, kinds, numbers
-from ci_mlops.dataset.settings import DataSettings
+from ci_mlops.dataset.settings import Contract, DataSettings
 from ci_mlops.stages.data import DataLimits
 from ci_mlops.stats import power, shift
 
@@ -150,7 +150,7 @@ def broken_rules(
     frame: pd.DataFrame,
     reference: pd.DataFrame | None,
     *,
-    given: contracts.Contract,
+    given: Contract,
     settings: DataSettings,
     limits: DataLimits,
 ) -> Iterable[Fault]:
