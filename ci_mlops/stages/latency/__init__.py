@@ -1,8 +1,8 @@
 """Stage latency: how long a prediction takes, in turn at base and head in one job."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ci_mlops.stage import Findings, Stage, Workspace
 from ci_mlops.values import Many, Value
@@ -45,6 +45,12 @@ class LatencyStage(Stage):
     """A folder of the project's own pytest-benchmark tests, run by both sides' interpreters."""
     on_inconclusive: Literal["warn", "fail"] = "warn"
     """What it counts as when the runner is too noisy to tell."""
+
+    @model_validator(mode="after")
+    def _one_row_is_measured(self) -> Self:
+        if self.budgets.p50_ms is not None and 1 not in self.batch_sizes:
+            raise ValueError("`budgets.p50_ms` is for one row: add 1 to `batch_sizes`")
+        return self
 
     def run(self, workspace: Workspace) -> Findings:
         """Measure, and decide."""

@@ -25,7 +25,7 @@ from ci_mlops.evidence import (
 )
 from ci_mlops.stage import Findings, Side, Workspace
 from ci_mlops.stages.latency import LatencyStage, benchmark_files, own
-from ci_mlops.stages.latency.measuring import Measured, launch, processors
+from ci_mlops.stages.latency.measuring import Measured, SizedRows, launch, processors
 from ci_mlops.stats import paired
 
 if TYPE_CHECKING:
@@ -42,11 +42,12 @@ def judge(settings: LatencyStage, workspace: Workspace) -> Findings:
         check = Check(
             name="predict",
             outcome="skipped",
-            message="There is no model to time: the predictions come from files.",
+            message="There is no model to time: the predictions come from files, "
+            "so neither budgets nor benchmarks were looked at.",
         )
         return Findings(checks=(check,))
     sides, missing = _sides(workspace)
-    rows = _rows(settings, workspace)
+    rows, differ = _rows(settings, sides, workspace)
     limit = settings.max_slowdown_percent / 100
     measured, decisions = _measure(settings, sides, workspace, rows, limit)
     checks = [_speed(settings, size, decisions.get(size), measured, missing) for size in rows]
@@ -59,9 +60,9 @@ def judge(settings: LatencyStage, workspace: Workspace) -> Findings:
         checks=tuple(checks),
         metrics=tuple(_metrics(measured)),
         tables=(_table(measured), *_surroundings()),
-        charts=tuple(_charts(measured, rows)),
+        charts=tuple(_charts(measured, min(rows))),
         artifacts=_artifacts(measured, own_found, sides, workspace),
-        notes=tuple(_notes(decisions)),
+        notes=(*([differ] if differ else []), *_notes(decisions)),
         tools={f"model's {n}": v for n, v in measured.versions.items()}
         | {"pytest-benchmark": _version("pytest-benchmark")},
     )
@@ -76,21 +77,45 @@ def _sides(workspace: Workspace) -> tuple[tuple[Side, ...], str]:
     return (base, workspace.head), ""
 
 
-def _rows(settings: LatencyStage, workspace: Workspace) -> dict[int, "pd.DataFrame"]:
-    data = workspace.head.data
-    frame = workspace.table(workspace.head, "test").frame
-    frame = frame.drop(columns=[c for c in (data.label, data.key) if c in frame.columns])
-    return {
+def _rows(
+    settings: LatencyStage, sides: tuple[Side, ...], workspace: Workspace
+) -> tuple[SizedRows, str]:
+    """Return each side's rows by batch size, and what a reader must know where they differ."""
+    frame = _features(workspace.head, workspace)
+    rows = {
         size: frame.sample(size, replace=size > len(frame), random_state=workspace.seed)
         for size in settings.batch_sizes
     }
+    sized: SizedRows = {size: {side.name: one for side in sides} for size, one in rows.items()}
+    base = sides[0]
+    if base.name == "head" or base.digest("data.test") in {"", workspace.head.digest("data.test")}:
+        return sized, ""
+    own_rows = _features(base, workspace)
+    if set(own_rows.columns) <= set(frame.columns):
+        # A model that does not say its inputs takes all that it gets, new columns too.
+        columns = list(own_rows.columns)
+        return {size: {**one, "base": one["base"][columns]} for size, one in sized.items()}, ""
+    for size, one in sized.items():
+        shared = one["head"].index.isin(own_rows.index).all()
+        one["base"] = (
+            own_rows.loc[one["head"].index]
+            if shared
+            else own_rows.sample(size, replace=size > len(own_rows), random_state=workspace.seed)
+        )
+    gone = ", ".join(sorted(set(map(str, own_rows.columns)) - set(map(str, frame.columns))))
+    return sized, f"The base's model was timed on the base's own rows: head's lack {gone[:500]}."
+
+
+def _features(side: Side, workspace: Workspace) -> "pd.DataFrame":
+    frame = workspace.table(side, "test").frame
+    return frame.drop(columns=[c for c in (side.data.label, side.data.key) if c in frame.columns])
 
 
 def _measure(
     settings: LatencyStage,
     sides: tuple[Side, ...],
     workspace: Workspace,
-    rows: dict[int, "pd.DataFrame"],
+    rows: SizedRows,
     limit: float,
 ) -> tuple[Measured, dict[int, paired.Decision]]:
     measured = Measured()
@@ -122,7 +147,7 @@ def _speed(
             f"A prediction of {_rows_said(size)} takes {head:.3g} ms; nothing to compare with: "
         )
         return Check(
-            name=name, outcome="skipped", observed=head, unit="ms", message=message + missing
+            name=name, outcome="skipped", observed=head, unit="ms", message=f"{message}{missing}."
         )
     base = 1000 * float(np.median(measured.samples["base", size].wall))
     outcome: Outcome = {"slower": "failed", "not slower": "passed"}.get(
@@ -284,8 +309,7 @@ def _table(measured: Measured) -> Table:
     return Table(title="Prediction times on this machine", columns=columns, rows=tuple(rows))
 
 
-def _charts(measured: Measured, rows: dict[int, "pd.DataFrame"]) -> Iterable[Chart]:
-    size = min(rows)
+def _charts(measured: Measured, size: int) -> Iterable[Chart]:
     both = {name: measured.samples.get((name, size)) for name in ("base", "head")}
     seen = {name: np.asarray(one.wall) * 1000 for name, one in both.items() if one is not None}
     everything = np.concatenate(list(seen.values()))

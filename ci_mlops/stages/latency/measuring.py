@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from ci_mlops.stats.paired import Launch
 if TYPE_CHECKING:
     import pandas as pd
 
+SizedRows = dict[int, dict[str, "pd.DataFrame"]]
+"""Rows to ask about, by batch size and side."""
 SLICE_S = 0.004
 """A slice is this long at least: enough calls that the hand-over does not matter."""
 WARM_UP_CALLS = 6
@@ -46,7 +48,7 @@ def launch(
     measured: Measured,
     sides: Sequence[Side],
     workspace: Workspace,
-    rows: dict[int, "pd.DataFrame"],
+    rows: SizedRows,
     *,
     blocks: int,
     random_: random.Random,
@@ -70,8 +72,8 @@ def launch(
         for name, handshake in loaded.items():
             measured.load_s.setdefault(name, []).append(handshake.seconds)
             measured.versions |= handshake.versions
-        for size, frame in rows.items():
-            _batch(measured, workers, loaded, size=size, frame=frame, blocks=blocks)
+        for size, frames in rows.items():
+            _batch(measured, workers, loaded, size=size, frames=frames, blocks=blocks)
         for name, worker in workers.items():
             measured.memory_bytes.setdefault(name, []).append(worker.peak_memory_bytes)
 
@@ -103,12 +105,12 @@ def _batch(
     loaded: dict[str, Handshake],
     *,
     size: int,
-    frame: "pd.DataFrame",
+    frames: Mapping[str, "pd.DataFrame"],
     blocks: int,
 ) -> None:
     calls: dict[str, int] = {}
     for name, worker in workers.items():
-        inputs = loaded[name].inputs
+        inputs, frame = loaded[name].inputs, frames[name]
         worker.keep_rows(frame[[c for c in inputs if c in frame.columns]] if inputs else frame)
         worker.freeze()
         worker.time(WARM_UP_CALLS)

@@ -50,7 +50,10 @@ def side(
         code="",
         data=DataSettings(test="test.csv", label="y"),
         model=model or ModelSettings(task="binary", path="model.txt", loader="loops:load"),
-        subjects=(Subject(name="model", sha256=("a" if name == "base" else "b") * 64),),
+        subjects=tuple(
+            Subject(name=one, sha256=("a" if name == "base" else "b") * 64)
+            for one in ("model", "data.test")
+        ),
     )
 
 
@@ -71,8 +74,18 @@ def space(root: Path, commands: Commands, head: Side, base: Side | None = None) 
         cache=root / "cache",
         cores=2,
     )
-    frame = pd.DataFrame({"a": range(30), "b": [n / 7 for n in range(30)], "y": [0, 1] * 15})
-    for one in (head, base):
-        if one is not None:
-            workspace.once(("table", one.name, "test"), lambda: Table(frame=frame))
+    for one in workspace.sides():
+        lay(workspace, one, rows())
     return workspace
+
+
+def rows(*columns: str) -> pd.DataFrame:
+    """Return 30 rows of numbers in the columns, a and b by default, and a label."""
+    numbers = {name: [n / 7 for n in range(30)] for name in columns or ("a", "b")}
+    return pd.DataFrame({**numbers, "y": [0, 1] * 15})
+
+
+def lay(workspace: Workspace, side: Side, frame: pd.DataFrame) -> None:
+    """Lay in a side's test rows, before anybody reads them."""
+    made = Table(frame=frame, settings=side.data, place="test.csv")
+    workspace._made["table", side.name, "test"] = made

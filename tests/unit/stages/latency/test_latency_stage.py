@@ -15,7 +15,7 @@ from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.stage import Findings
-from ci_mlops.stages.latency import Budgets, LatencyStage, judging
+from ci_mlops.stages.latency import Budgets, LatencyStage, judging, own
 from ci_mlops.stages.latency.measuring import Measured, Samples
 from ci_mlops.stages.latency.own import Own
 from ci_mlops.stats.paired import Decision, Estimate
@@ -120,15 +120,7 @@ def test_predictions_from_files_have_no_time(tmp_path: Path, commands: Commands)
     head = make.side(tmp_path, "head", 10, model=make.from_files())
     found = LatencyStage().run(make.space(tmp_path, commands, head))
     assert [c.outcome for c in found.checks] == ["skipped"]
-
-
-def test_a_budget_that_cannot_be_measured_does_not_vanish(
-    tmp_path: Path, commands: Commands
-) -> None:
-    head = make.side(tmp_path, "head", 10, model=make.from_files())
-    stage = LatencyStage(budgets=Budgets(p50_ms=1, load_s=1))
-    with pytest.raises(CannotLook, match="budgets"):
-        stage.run(make.space(tmp_path, commands, head))
+    assert "neither budgets nor benchmarks were looked at" in found.checks[0].message
 
 
 def test_a_base_with_prediction_files_is_no_base_for_time(
@@ -136,9 +128,7 @@ def test_a_base_with_prediction_files_is_no_base_for_time(
 ) -> None:
     head = make.side(tmp_path, "head", 10)
     base = make.side(tmp_path, "base", 10, model=make.from_files())
-    found = LatencyStage(**QUICK, batch_sizes=(1,)).run(
-        make.space(tmp_path, commands, head, base)
-    )
+    found = LatencyStage(**QUICK, batch_sizes=(1,)).run(make.space(tmp_path, commands, head, base))
     assert _check(found, "predict-one-row").message.endswith("the base has no model.")
 
 
@@ -149,12 +139,43 @@ def test_a_model_that_does_not_load_cannot_be_looked_at(tmp_path: Path, commands
         LatencyStage(**QUICK).run(make.space(tmp_path, commands, head))
 
 
+def _base_rows(
+    root: Path, commands: Commands, head: tuple[str, ...], base: tuple[str, ...], kept: int = 30
+) -> tuple[list[str], str]:
+    """Return the columns that the base's model is given, and the note."""
+    sides = (make.side(root, "base", 1), make.side(root, "head", 1))
+    workspace = make.space(root, commands, sides[1], sides[0])
+    make.lay(workspace, sides[1], make.rows(*head))
+    make.lay(workspace, sides[0], make.rows(*base).iloc[:kept])
+    sized, note = judging._rows(LatencyStage(), sides, workspace)
+    assert len(sized[100]["base"]) == len(sized[100]["head"]) == 100
+    assert list(sized[1]["head"].columns) == list(head)
+    return list(sized[1]["base"].columns), note
+
+
+@pytest.mark.parametrize("base", [("a", "b"), ("a",)])
+def test_the_base_is_asked_about_heads_rows_without_their_new_columns(
+    tmp_path: Path, commands: Commands, base: tuple[str, ...]
+) -> None:
+    assert _base_rows(tmp_path, commands, ("a", "b"), base) == (list(base), "")
+
+
+@pytest.mark.parametrize("kept", [30, 5])
+def test_a_base_whose_columns_are_gone_gets_its_own_rows_and_that_is_said(
+    tmp_path: Path, commands: Commands, kept: int
+) -> None:
+    columns, note = _base_rows(tmp_path, commands, ("a",), ("a", "b", "c"), kept)
+    assert columns == ["a", "b", "c"]
+    assert note == "The base's model was timed on the base's own rows: head's lack b, c."
+
+
 # --- the project's own benchmarks ---------------------------------------------------------------
 
 
 def test_own_benchmarks_run_at_both_sides_and_one_sided_ones_are_said(
-    tmp_path: Path, commands: Commands
+    tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(own, "LAUNCHES", 2)
     head, base = make.side(tmp_path, "head", 10), make.side(tmp_path, "base", 10)
     for one, turns in ((head, 40_000), (base, 10_000)):
         folder = one.root / "benchmarks"
@@ -190,15 +211,52 @@ def test_a_benchmark_that_fails_names_its_side(tmp_path: Path, commands: Command
         stage.run(make.space(tmp_path, commands, head))
 
 
+def test_a_folder_of_ordinary_tests_holds_no_benchmark(tmp_path: Path, commands: Commands) -> None:
+    head = make.side(tmp_path, "head", 10)
+    (head.root / "benchmarks").mkdir()
+    (head.root / "benchmarks/notes.txt").write_text("none yet", encoding="utf-8")
+    assert own.run("benchmarks", (head,), make.space(tmp_path, commands, head)) == []
+
+
+def test_an_interpreter_without_pytest_is_told_what_to_install(
+    tmp_path: Path, commands: Commands
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'No module named pytest' >&2\nexit 1\n", encoding="utf-8")
+    python.chmod(0o755)
+    model = ModelSettings(task="binary", path="model.txt", python=str(python))
+    head = make.side(tmp_path, "head", 10, model=model)
+    (head.root / "benchmarks").mkdir()
+    with pytest.raises(CannotLook, match="lacks pytest or pytest-benchmark") as caught:
+        own.run("benchmarks", (head,), make.space(tmp_path, commands, head))
+    assert "pip install pytest pytest-benchmark" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "names", "said"),
+    [
+        ({"head": [0.002]}, ("head",), "It takes 2 ms; there is no base to compare with."),
+        ({"head": [0.002]}, ("base", "head"), "This benchmark is only at head, so nothing"),
+    ],
+)
+def test_a_benchmark_without_a_counterpart_is_not_a_pass(
+    tmp_path: Path, seconds: dict[str, list[float]], names: tuple[str, ...], said: str
+) -> None:
+    sides = tuple(make.side(tmp_path, name, 1) for name in names)
+    one = Own(name="b.py::test_b", seconds=seconds, rounds=seconds)
+    check = judging._own_check(LatencyStage(), one, sides)
+    assert check.outcome == "skipped"
+    assert check.message.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("percents", "outcome"),
     [((1, 2, 3), "passed"), ((-5, 2, 30), "inconclusive"), ((20, 30, 40), "failed")],
 )
 def test_own_benchmarks_are_decided_only_where_every_launch_agrees(
-    tmp_path: Path, commands: Commands, percents: tuple[int, ...], outcome: str
+    tmp_path: Path, percents: tuple[int, ...], outcome: str
 ) -> None:
     sides = (make.side(tmp_path, "base", 1), make.side(tmp_path, "head", 1))
-    del commands
     times = {"base": [1.0] * 3, "head": [1 + p / 100 for p in percents]}
     one = Own(name="b.py::test_b", seconds=times, rounds=times)
     check = judging._own_check(LatencyStage(max_slowdown_percent=10), one, sides)
@@ -235,7 +293,7 @@ def test_a_launch_that_lies_apart_is_named() -> None:
 
 def test_times_that_are_all_alike_make_no_chart() -> None:
     measured = Measured(samples={("head", 1): Samples(wall=[0.001] * 5, cpu=[0.001] * 5)})
-    assert list(judging._charts(measured, {1: None})) == []  # type: ignore[dict-item]  # only the sizes are read
+    assert list(judging._charts(measured, 1)) == []
 
 
 @pytest.mark.parametrize(
@@ -245,7 +303,7 @@ def test_times_that_are_all_alike_make_no_chart() -> None:
         {"max_slowdown_percent": np.nan},
         {"batch_sizes": ()},
         {"batch_sizes": (0,)},
-        {"batch_sizes": (5, 5)},
+        {"batch_sizes": (100,), "budgets": {"p50_ms": 5}},
         {"launches": 2},
         {"budgets": {"p50_ms": np.inf}},
     ],
