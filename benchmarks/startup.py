@@ -32,6 +32,7 @@ def main() -> int:
     """Measure, print the table and write the JSON; exit 1 where a goal is missed."""
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--runs", type=int, default=9)
+    flags.add_argument("--quick", action="store_true", help="three runs each")
     flags.add_argument("--project", type=Path, default=None, help="a project that was run before")
     chosen = flags.parse_args()
     folder = chosen.project or Path(__file__).parents[1] / "examples" / "loans"
