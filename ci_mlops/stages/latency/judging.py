@@ -149,14 +149,16 @@ def _speed(
         return Check(
             name=name, outcome="skipped", observed=head, unit="ms", message=f"{message}{missing}."
         )
-    base = 1000 * float(np.median(measured.samples["base", size].wall))
+    base, head = (
+        1000 * float(np.median(getattr(measured.samples[name, size], decision.clock)))
+        for name in ("base", "head")
+    )
     outcome: Outcome = {"slower": "failed", "not slower": "passed"}.get(
         decision.answer,
         "failed" if settings.on_inconclusive == "fail" else "inconclusive",
     )  # type: ignore[assignment]  # the words are outcomes
-    wall, cpu = decision.wall, decision.cpu
-    shown = cpu if decision.answer == "slower" and cpu.low > wall.low else wall
-    clock = "CPU" if shown is cpu else "wall"
+    shown: paired.Estimate = getattr(decision, decision.clock)
+    clock = "CPU" if decision.clock == "cpu" else "wall"
     percent = 100 * shown.change
     words = {
         "slower": f"Predicting {_rows_said(size)} became {percent:+.1f} % slower",

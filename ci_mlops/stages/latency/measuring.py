@@ -118,7 +118,7 @@ def _batch(
         calls[name] = max(2, min(2000, math.ceil(SLICE_S * 1e9 / np.median(first.wall_ns))))
     wall: list[float] = []
     cpu: list[float] = []
-    waiting: list[float] = []
+    waiting: dict[str, list[float]] = {name: [] for name in workers}
     names = [name for name in ("base", "head") if name in workers]
     turns = [*names, *reversed(names)]
     for _ in range(blocks):
@@ -129,12 +129,13 @@ def _batch(
             samples = measured.samples.setdefault((name, size), Samples())
             samples.wall.append(one[0])
             samples.cpu.append(one[1])
-            waiting.append(one[0] / max(one[1], 1e-9))
+            waiting[name].append(one[0] / max(one[1], 1e-9))
         if len(names) == 2:
             wall.append(_log_ratio(seen, 0))
             cpu.append(_log_ratio(seen, 1))
     if len(names) == 2:
-        made = Launch(wall=tuple(wall), cpu=tuple(cpu), waiting=float(np.median(waiting)))
+        longest = max(float(np.median(ones)) for ones in waiting.values())
+        made = Launch(wall=tuple(wall), cpu=tuple(cpu), waiting=longest)
         measured.launches.setdefault(size, []).append(made)
 
 

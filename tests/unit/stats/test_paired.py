@@ -96,11 +96,33 @@ def test_the_answer_never_contradicts_the_change_that_is_shown(
     change: float, seed: int, limit: float
 ) -> None:
     decision = paired.decide(_launches(change, 4, seed=seed), limit)
-    changes = (decision.wall.change, decision.cpu.change)
+    shown = decision.wall if decision.clock == "wall" else decision.cpu
     if decision.answer == "slower":
-        assert max(changes) > limit
+        assert shown.change > limit
     if decision.answer == "not slower":
-        assert min(changes) <= limit
+        assert decision.clock == "wall"
+        assert shown.change <= limit
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_processor_clock_never_acquits_a_program_that_sleeps(seed: int) -> None:
+    loud = _launches(0.09, noise=0.1, seed=seed)
+    quiet = _launches(0.0, seed=seed)
+    launches = [
+        Launch(wall=wall.wall, cpu=cpu.cpu, waiting=1.04)
+        for wall, cpu in zip(loud, quiet, strict=True)
+    ]
+    assert paired.decide(launches, 0.05).answer != "not slower"
+
+
+def test_more_work_behind_a_noisy_wall_clock_is_found_on_the_processor_clock() -> None:
+    loud, quiet = _launches(0.2, noise=0.5), _launches(0.2)
+    launches = [
+        Launch(wall=wall.wall, cpu=cpu.cpu, waiting=1.2)
+        for wall, cpu in zip(loud, quiet, strict=True)
+    ]
+    decision = paired.decide(launches, 0.05)
+    assert (decision.answer, decision.clock) == ("slower", "cpu")
 
 
 @given(st.floats(-0.3, 0.5), st.integers(0, 500))

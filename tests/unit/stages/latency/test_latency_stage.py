@@ -268,7 +268,7 @@ def test_own_benchmarks_are_decided_only_where_every_launch_agrees(
 
 def _decided(answer: Any, *, apart: tuple[int, ...] = ()) -> Decision:
     wall = Estimate(change=0.02, low=-0.2, high=0.4)
-    return Decision(answer=answer, wall=wall, cpu=wall, launches=8, apart=apart)
+    return Decision(answer=answer, clock="wall", wall=wall, cpu=wall, launches=8, apart=apart)
 
 
 @pytest.mark.parametrize(("setting", "outcome"), [("warn", "inconclusive"), ("fail", "failed")])
