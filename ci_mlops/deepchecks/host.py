@@ -144,12 +144,12 @@ def parameters(request, task):
             "regression": ["neg_rmse"],
         }[task]
     if request["check"] == "MultivariateDrift":
-        given["n_samples"] = 20_000
+        given["n_samples"] = 10_000
         given["n_top_columns"] = 0
     if request["check"] in ("FeatureLabelCorrelation", "FeatureLabelCorrelationChange"):
-        given["n_samples"] = 20_000
-    if request["check"] == "FeatureFeatureCorrelation":
         given["n_samples"] = 10_000
+    if request["check"] == "FeatureFeatureCorrelation":
+        given["n_samples"] = 5_000
     given["random_state"] = 0
     return {k: v for k, v in given.items() if accepts(request["check"], k)}
 
