@@ -161,7 +161,7 @@ def _speed(
     clock = "CPU" if decision.clock == "cpu" else "wall"
     percent = 100 * shown.change
     words = {
-        "slower": f"Predicting {_rows_said(size)} became {percent:+.1f} % slower",
+        "slower": f"Predicting {_rows_said(size)} became {percent:.1f} % slower",
         "not slower": f"Predicting {_rows_said(size)} did not become slower ({percent:+.1f} %)",
         "cannot tell": f"Could not tell whether predicting {_rows_said(size)} became slower "
         f"({percent:+.1f} %)",
