@@ -20,6 +20,7 @@ SIGNS: Mapping[Outcome, str] = {
     "skipped": "⏭️ ",
     "error": "⛔",
 }
+WORDS: Mapping[str, str] = {"error": "could not judge", "warned": "passed, with warnings"}
 STYLES: Mapping[Outcome, str] = {
     "passed": "green",
     "warned": "yellow",
@@ -133,7 +134,7 @@ def summary(record: Record) -> str:
 def verdict_lines(decided: Verdict, run: Run) -> list[str]:
     """Return the verdict and its reasons as lines for a terminal, the worst first."""
     counts = ", ".join(f"{decided.counts[o]} {o}" for o in SIGNS if decided.counts.get(o))
-    words = {"error": "could not judge", "warned": "passed, with warnings"}.get(decided.outcome, decided.outcome)
+    words = WORDS.get(decided.outcome, decided.outcome)
     lines = [f"{SIGNS[decided.outcome].strip()} {run.project}: {words} ({counts or 'no checks'})"]
     for reason in decided.reasons:
         lines.append(f"   {SIGNS[reason.outcome].strip()} {_title(reason)}: {reason.text}")

@@ -49,7 +49,7 @@ def _raise(fault: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
     def verb(*_: object) -> int:
         raise fault
 
-    monkeypatch.setitem(cli.VERBS, "plan", verb)  # type: ignore[arg-type]  # a dict in fact
+    monkeypatch.setitem(cli.VERBS, "plan", verb)
     return main(["plan"], {})
 
 

@@ -59,7 +59,7 @@ def python() -> Path:
         uv = find_uv_bin()
         subprocess.run([uv, "venv", "-q", "--clear", "-p", "3.11", folder], check=True)
         install = [uv, "pip", "install", "-q", "-p", folder / "bin/python", "--compile-bytecode"]
-        subprocess.run([*install, "--require-hashes", "-r", LOCK], check=True)
+        subprocess.run([*map(str, install), "--require-hashes", "-r", LOCK], check=True)
         (folder / "complete").touch()
     return folder / "bin" / "python"
 

@@ -184,8 +184,8 @@ def test_columns_arrive_with_their_types(ask: Ask, tmp_path: Path) -> None:
             "f": [0.5, np.nan],
             "b": [True, False],
             "c": pd.Categorical(["u", None], categories=["v", "u"], ordered=True),
-            "t": pd.to_datetime(["2026-01-01", None]),
-            "z": pd.to_datetime(["2026-01-01", None], utc=True),
+            "t": pd.to_datetime(pd.Series(["2026-01-01", None])),
+            "z": pd.to_datetime(pd.Series(["2026-01-01", None]), utc=True),
             "n": pd.array([1, None], dtype="Int64"),
             "s": ["é", None],
             "y": [0, 1],
@@ -204,7 +204,10 @@ def test_columns_arrive_with_their_types(ask: Ask, tmp_path: Path) -> None:
 
 def test_a_column_that_no_model_can_be_given(ask: Ask) -> None:
     with pytest.raises(CannotLook, match="column 'x' holds a list"):
-        ask("models:plain", frame=FRAME.assign(x=[[1], [2], [3], [4]]))
+        ask(
+            "models:plain",
+            frame=FRAME.assign(x=pd.Series([[1], [2], [3], [4]], index=FRAME.index, dtype=object)),
+        )
 
 
 # --- scikit-learn -------------------------------------------------------------------------------

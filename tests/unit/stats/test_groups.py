@@ -46,9 +46,9 @@ def test_fairlearns_guide_overall_and_disparities() -> None:
     assert ratio.value == pytest.approx(2 / 3)
     odds = [
         disparity(counted, r, "difference") for r in ("true_positive_rate", "false_positive_rate")
-    ]  # type: ignore[arg-type]
+    ]
     assert max(one.value for one in odds if one) == pytest.approx(1.0)
-    odds = [disparity(counted, r, "ratio") for r in ("true_positive_rate", "false_positive_rate")]  # type: ignore[arg-type]
+    odds = [disparity(counted, r, "ratio") for r in ("true_positive_rate", "false_positive_rate")]
     assert min(one.value for one in odds if one) == pytest.approx(0.0)
 
 
@@ -65,7 +65,7 @@ def test_our_rates_are_fairlearns() -> None:
     theirs = groups.rates_by_group(TRUTH, DECIDED, GROUP)
     for one in count(TRUTH, DECIDED, GROUP):
         for name, value in theirs[one.group].items():
-            assert one.rate(name) == pytest.approx(value), (one.group, name)  # type: ignore[arg-type]
+            assert one.rate(name) == pytest.approx(value), (one.group, name)  # type: ignore[arg-type]  # names of rates
 
 
 @pytest.mark.parametrize(
