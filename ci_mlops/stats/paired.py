@@ -2,7 +2,7 @@
 
 Source of the design: duet benchmarking (Bulej et al., ICPE 2020) and randomised
 multiple interleaved trials (Abedi and Brecht, ICPE 2017); the constants are
-measured by benchmarks/latency_gate.py.
+judgement so far, and benchmarks/latency_gate.py is there to measure them.
 """
 
 import math

@@ -21,6 +21,26 @@ def test_values_and_lines() -> None:
     assert document.line("nowhere") == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e+12", 1e12),
+        ("1e3", 1000.0),
+        ("-.5", -0.5),
+        ("7", 7),
+        ("-7", -7),
+        (".inf", float("inf")),
+        ("010", "010"),
+        ("1:30", "1:30"),
+        ("yes", "yes"),
+        ("2026-01-01", "2026-01-01"),
+        ("~", None),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    assert read(f"a: {text}", "f.yml").value["a"] == value
+
+
 def test_empty_document() -> None:
     assert read("", "f.yml").value is None
 
