@@ -53,7 +53,7 @@ def markdown(text: str, limit: int = 400) -> str:
     clean = COMMIT.sub(lambda found: found[0][:3] + ZERO_WIDTH + found[0][3:], clean)
     escaped = "".join(ENTITIES.get(character, character) for character in clean)
     # At the start of a line these would begin a list, a heading or a rule.
-    return re.sub(r"^(\s*)(\d+)([.)])", r"\1\2&#46;", re.sub(r"^([-+=])", _entity, escaped))
+    return re.sub(r"^(\s*\d+)[.)](?=\s|$)", r"\1&#46;", re.sub(r"^([-+=])", _entity, escaped))
 
 
 def _entity(found: re.Match[str]) -> str:

@@ -57,13 +57,18 @@ def rescaling(
 ) -> Rescaling | None:
     """Return the factor where multiplying the reference by it explains the current sample.
 
-    The factor is the ratio of interquartile ranges; it must lie off 1 by a tenth at least, and the
-    rescaled reference must lie closer than `tolerance` (Kolmogorov-Smirnov). None otherwise.
+    The factor is the median ratio of the quantiles, or of the ranges between them where values of
+    both signs occur; it must lie off 1 by a tenth at least, and the rescaled reference must lie
+    closer than `tolerance` (Kolmogorov-Smirnov). None otherwise.
     """
-    spread, other = (float(np.subtract(*np.percentile(x, [75, 25]))) for x in (reference, current))
-    if spread <= 0 or other <= 0:
+    steps = np.arange(10, 91, 5)
+    one, two = (np.percentile(sample, steps) for sample in (reference, current))
+    if not (one[0] > 0 and two[0] > 0):
+        half = len(steps) // 2
+        one, two = (found[-half:][::-1] - found[:half] for found in (one, two))
+    if not (one.min() > 0 and two.min() > 0):
         return None
-    factor = other / spread
+    factor = float(np.median(two / one))
     if abs(math.log(factor)) < math.log(1.1):
         return None
     apart = kolmogorov_smirnov(reference * factor, current)
