@@ -23,6 +23,7 @@ ENTITIES = {
 }
 # GitHub links bare addresses, GH-1 and commit hashes; a zero-width space inside keeps them text.
 LINKED = re.compile(r"(?i)(https?:/|www\.|gh-(?=\d)|mailto:)")
+STARTS = re.compile(r"^(\d*)((?<=\d)[.)](?=\s|$)|(?<!\d)[-+=])")
 COMMIT = re.compile(r"\b[0-9a-f]{7,40}\b")
 
 
@@ -53,11 +54,11 @@ def markdown(text: str, limit: int = 400) -> str:
     clean = COMMIT.sub(lambda found: found[0][:3] + ZERO_WIDTH + found[0][3:], clean)
     escaped = "".join(ENTITIES.get(character, character) for character in clean)
     # At the start of a line these would begin a list, a heading or a rule.
-    return re.sub(r"^(\s*\d+)[.)](?=\s|$)", r"\1&#46;", re.sub(r"^([-+=])", _entity, escaped))
+    return STARTS.sub(lambda found: found[1] + _entity(found[2]), escaped)
 
 
-def _entity(found: re.Match[str]) -> str:
-    return f"&#{ord(found[0])};"
+def _entity(character: str) -> str:
+    return f"&#{ord(character)};"
 
 
 def code(text: str, limit: int = 200) -> str:
