@@ -19,8 +19,11 @@ def number(value: float, *, digits: int = 3, signed: bool = False) -> str:
         text = f"{value:,.0f}"
     else:
         decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-        text = f"{value:,.{min(decimals, 6)}f}"
-        text = text if float(value).is_integer() is False else f"{value:,.0f}"
+        # Shares and ratios: three decimals are as much as anybody compares, two the least.
+        decimals = min(decimals, 3 if abs(value) >= 0.01 else 6)
+        text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{decimals}f}"
+        while text[-1] == "0" and len(text.partition(".")[2]) > 2:
+            text = text[:-1]
     return sign + text.replace("-", MINUS)
 
 
