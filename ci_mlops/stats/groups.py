@@ -149,27 +149,30 @@ def disparity(
     rate: RateName,
     comparison: Comparison,
     *,
+    reference: str | None = None,
     level: float = 0.95,
     draws: int = 4000,
     seed: int = 0,
 ) -> Disparity | None:
-    """Compare each group's rate with the best one and return the worst comparison.
+    """Compare each group's rate with the best one, or `reference`'s; return the worst comparison.
 
     A ratio is rate / highest rate (EEOC Uniform Guidelines, 29 CFR 1607.4 D), a difference is
     highest rate - rate (fairlearn's demographic parity difference). The interval is a parametric
     bootstrap: each group's events drawn anew from its own binomial, worst and reference group held.
-    None where fewer than two groups have the rate.
+    None where fewer than two groups, or not the one that `reference` names, have the rate.
     """
     known = [group for group in groups if group.rate(rate) is not None]
     if len(known) < 2:
         return None
-    reference = max(known, key=lambda group: group.rate(rate) or 0.0)
-    worst = min(known, key=lambda group: group.rate(rate) or 0.0)
-    if worst is reference:
-        worst = next(group for group in known if group is not reference)
-    value = _compare(worst.rate(rate) or 0.0, reference.rate(rate) or 0.0, comparison)
+    named = [group for group in known if reference in {None, group.group}]
+    if not named:
+        return None
+    best = max(named, key=lambda group: group.rate(rate) or 0.0)
+    others = [group for group in known if group is not best]
+    worst = min(others, key=lambda group: group.rate(rate) or 0.0)
+    value = _compare(worst.rate(rate) or 0.0, best.rate(rate) or 0.0, comparison)
     rng = np.random.default_rng(seed)
-    low_rates, high_rates = (_drawn(group, rate, rng, draws) for group in (worst, reference))
+    low_rates, high_rates = (_drawn(group, rate, rng, draws) for group in (worst, best))
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = (
             np.where(high_rates > 0, low_rates / high_rates, 1.0)
@@ -179,7 +182,7 @@ def disparity(
     tail = (1 - level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Disparity(
-        value=value, low=float(low), high=float(high), worst=worst.group, reference=reference.group
+        value=value, low=float(low), high=float(high), worst=worst.group, reference=best.group
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from ci_mlops.errors import ConfigError
-from ci_mlops.evidence import Check, text_sha256
+from ci_mlops.evidence import Check, Outcome, text_sha256
 from ci_mlops.stage import Findings, Side, Workspace
 from ci_mlops.stages.policy import PolicyStage, Waiver, fairness, governance, packs
 from ci_mlops.stages.policy.packs import LoadedPack, Pack, Rule
@@ -18,16 +18,33 @@ def judge(settings: PolicyStage, workspace: Workspace, *, today: date) -> Findin
     rules = [(one.pack, rule) for one in loaded for rule in one.pack.rules]
     _refuse_unknown(settings, {rule.id for _, rule in rules})
     checks: list[Check] = []
-    for rule in _once_each(rules):
-        checks += fairness.judge(rule, settings, workspace)
-        checks += governance.judge(rule, settings, workspace)
+    single = _once_each(rules)
+    for rule in single:
+        found = fairness.judge(rule, settings, workspace)
+        found += governance.judge(rule, settings, workspace)
+        checks += [informed(check) for check in found] if rule.severity == "info" else found
+    grouped = any(fairness.compares(rule) for rule in single)
     checks = [waived(check, settings.waivers, today) for check in checks]
     return Findings(
         checks=tuple(checks),
-        tables=(*fairness.tables(settings, workspace), *governance.tables(rules, workspace)),
+        metrics=tuple(fairness.metrics(settings, workspace)) if grouped else (),
+        tables=(
+            *(fairness.tables(settings, workspace) if grouped else ()),
+            *governance.tables(rules, workspace),
+        ),
         notes=tuple(_notes(settings, workspace, loaded, today)),
         tools={"fairlearn": _version("fairlearn"), "python": sys.version.split()[0]},
     )
+
+
+def informed(check: Check) -> Check:
+    """Return the check of a rule of severity `info`: it tells, and never warns or stops."""
+    told: dict[Outcome, Outcome] = {"warned": "passed", "inconclusive": "skipped"}
+    if check.outcome not in told:
+        return check
+    said = "beyond the limit" if check.outcome == "warned" else "undecided"
+    message = f"For information only, {said}: {check.message}"[:2000]
+    return check.model_copy(update={"outcome": told[check.outcome], "message": message})
 
 
 def waived(check: Check, waivers: Iterable[Waiver], today: date) -> Check:
@@ -43,13 +60,19 @@ def waived(check: Check, waivers: Iterable[Waiver], today: date) -> Check:
 
 
 def pack_digests(settings: PolicyStage, workspace: Workspace) -> dict[str, str]:
-    """Return a digest of each pack's text; an unreadable pack is told when it is judged."""
+    """Return a digest of each pack's text, on both sides where a pack is the user's own.
+
+    The head's is among them because the record names a pack that the pull request changes. An
+    unreadable pack is told when it is judged.
+    """
     digests: dict[str, str] = {}
     for name in settings.packs:
         try:
             digests[f"pack:{name}"] = text_sha256(packs.load(name, workspace.judge.root).text)
         except ConfigError as fault:
             digests[f"pack:{name}"] = str(fault)
+        if packs.is_file(name):
+            digests[f"head-pack:{name}"] = text_sha256(_head_text(name, workspace))
     return digests
 
 
@@ -58,7 +81,7 @@ def card_text(side: Side) -> str | None:
     return governance.card_text(side)
 
 
-def _once_each(rules: Iterable[tuple[Pack, Rule]]) -> Iterable[Rule]:
+def _once_each(rules: Iterable[tuple[Pack, Rule]]) -> list[Rule]:
     """Return each rule once: two packs may hold the same one, such as a performance floor."""
     words = {"reason", "source", "remedy"}
     first: dict[str, tuple[Pack, Rule]] = {}
@@ -91,14 +114,16 @@ def _notes(
     if workspace.judge is workspace.head:
         return
     for one in loaded:
-        if not one.place.startswith("policies/") or (workspace.judge.root / one.place).is_file():
-            path = workspace.head.root / one.place
-            head = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-            if head != one.text:
-                yield (
-                    f"This pull request changes the policy pack {one.place}; it was judged by the "
-                    "base's version, and the change takes effect after the merge."
-                )
+        if packs.is_file(one.place) and _head_text(one.place, workspace) != one.text:
+            yield (
+                f"This pull request changes the policy pack {one.place}; it was judged by the "
+                "base's version, and the change takes effect after the merge."
+            )
+
+
+def _head_text(name: str, workspace: Workspace) -> str:
+    path = workspace.head.root / name
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _version(package: str) -> str:

@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from ci_mlops.errors import ConfigError
+from ci_mlops.evidence import Outcome
 from ci_mlops.strict_yaml import did_you_mean, read
 from ci_mlops.values import Many, Share, Value
 
 Severity = Literal["block", "warn", "info"]
+BROKEN: Mapping[str, Outcome] = {"block": "failed", "warn": "warned", "info": "warned"}
+"""What breaking a rule does; of an information the warning is taken back when it is reported."""
 Rate = Literal[
     "selection_rate",
     "true_positive_rate",
@@ -53,6 +56,9 @@ class GroupMetric(Rule):
     """Limit of a ratio of the worst group's rate to the best group's."""
     at_most: Share | None = None
     """Limit of a difference between the best and the worst group's rate."""
+    reference: Mapping[str, Text] = {}
+    """The group that the others are compared with, by feature, such as `race: white`; without
+    one, the group with the highest rate."""
     intersections: bool = False
     """Whether the sensitive features are combined into one, such as race and sex."""
     above_median_score: bool = False
@@ -158,7 +164,7 @@ def load(name: str, root: Path) -> LoadedPack:
 
     Raises ConfigError with file, line, fault and remedy.
     """
-    if name.endswith((".yml", ".yaml")):
+    if is_file(name):
         return _load_file(root, name)
     shipped = ready_made()
     if name not in shipped:
@@ -167,7 +173,12 @@ def load(name: str, root: Path) -> LoadedPack:
             place="stages.policy.packs",
             remedy="Use a known pack, or the path of a YAML file",
         )
-    return parse(shipped[name], f"policies/{name}.yml")
+    return parse(shipped[name], name)
+
+
+def is_file(name: str) -> bool:
+    """Whether a pack is named by the path of a user's own file."""
+    return name.endswith((".yml", ".yaml"))
 
 
 def parse(text: str, place: str) -> LoadedPack:
@@ -223,7 +234,7 @@ def ready_made() -> Mapping[str, str]:
 
 def _load_file(root: Path, name: str) -> LoadedPack:
     path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
+    if "\0" in name or not path.resolve().is_relative_to(root.resolve()):
         raise ConfigError("lies outside of the project", place=name)
     try:
         return parse(path.read_text(encoding="utf-8"), name)
@@ -278,5 +289,5 @@ def reference() -> str:
 def _limit(rule: Rule) -> str:
     values = rule.model_dump(mode="json", exclude_none=True)
     common = set(Rule.model_fields)
-    shown = {k: v for k, v in values.items() if k not in common and v not in (False, 0.0, [])}
+    shown = {k: v for k, v in values.items() if k not in common and v not in (False, 0.0, [], {})}
     return ", ".join(f"`{k}: {json.dumps(v)}`" for k, v in shown.items())
