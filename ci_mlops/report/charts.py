@@ -5,6 +5,8 @@ from collections.abc import Callable
 from ci_mlops.evidence import Chart
 from ci_mlops.report import escape, figures
 
+MERMAID = str.maketrans({'"': "'", "`": "'", "<": "‹", ">": "›", "#": "♯", ";": ","})
+"""Characters that mean something in a Mermaid text, or would close it."""
 COLORS = ("#0969da", "#bf8700", "#1a7f37", "#cf222e", "#8250df", "#57606a")
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 220, 56, 34
 
@@ -13,7 +15,7 @@ def mermaid(chart: Chart) -> str:
     """Return the chart as a fenced `xychart-beta` block."""
 
     def quoted(text: str) -> str:
-        return '"' + escape.plain(text).replace('"', "'").replace("`", "'")[:60] + '"'
+        return '"' + escape.plain(text).translate(MERMAID)[:60] + '"'
 
     labels = ", ".join(quoted(label) for label in chart.labels)
     lines = ["```mermaid", "xychart-beta", f"  title {quoted(chart.title)}", f"  x-axis [{labels}]"]

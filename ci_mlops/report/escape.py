@@ -62,9 +62,9 @@ def _entity(character: str) -> str:
 
 
 def code(text: str, limit: int = 200) -> str:
-    """Return text as a code span, in which nothing is markup; a pipe still has to be escaped."""
-    clean = shortened(plain(text), limit).replace("`", "'")
-    return f"`{clean.replace('|', chr(92) + '|')}`" if clean else ""
+    """Return text in a code element, escaped: in a span of backticks it could still open HTML."""
+    escaped = markdown(text, limit)
+    return f"<code>{escaped}</code>" if escaped else ""
 
 
 def html(text: str, limit: int = 20_000) -> str:
