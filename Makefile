@@ -40,7 +40,7 @@ schema: setup
 	$(PY) -m ci_mlops schema --write ci_mlops/schema
 
 docs: setup
-	.venv/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
 
 # The quick form of every benchmark; each says with --help how to run it in full.
 bench: setup

@@ -27,7 +27,7 @@ def decisions_changed(pair: Pair) -> tuple[tuple[Metric, ...], tuple[Table, ...]
     names = pair.shared.classes
     kinds = [(names[pairs[n][0]], names[pairs[n][1]], int(counts[n])) for n in order]
     total, rows = int(moved.sum()), len(moved)
-    listed = ", ".join(f"{count} {old} → {new}" for old, new, count in kinds[:4])
+    listed = ", ".join(f"{count} from {old} to {new}" for old, new, count in kinds[:4])
     more = f", {total - sum(kind[2] for kind in kinds[:4])} others" if len(kinds) > 4 else ""
     note = f"{total} of {rows} decisions changed" + (f": {listed}{more}." if total else ".")
     if not total:
