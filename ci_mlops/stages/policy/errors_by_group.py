@@ -39,10 +39,12 @@ def mean_error_gap(
         made.predicted.astype(float)[large] - truth[large], groups[large], seed=workspace.seed
     )
     small = [
-        f"{n} (n = {rows})" for n, rows in rows_by_group.items() if rows < settings.min_group_size
+        f"{name} (n = {rows})"
+        for name, rows in rows_by_group.items()
+        if rows < settings.min_group_size and group_stats.MISSING not in str(name)
     ]
     if found is None:
-        return [sizes.undecided(rule, names, ())]
+        return [sizes.undecided(rule, names, small)]
     spread = float(np.std(truth)) or 1.0
     limit = Limit(at_most=settings.limits.get(rule.id, rule.at_most_share_of_spread))
     value = found.gap / spread

@@ -190,6 +190,7 @@ def parse(text: str, place: str) -> LoadedPack:
     document = read(text, place)
     fault = best_match(Draft202012Validator(schema()).iter_errors(document.value))
     if fault is not None:
+        fault = _of_its_kind(fault)
         path = ".".join(str(part) for part in fault.absolute_path)
         raise ConfigError(
             f"{path or 'the pack'}: {_said(fault)}", place=f"{place}:{document.line(path)}"
@@ -246,6 +247,24 @@ def _load_file(root: Path, name: str) -> LoadedPack:
         ) from fault
 
 
+def _of_its_kind(fault: Any) -> Any:
+    """Return what is wrong with a rule of a known kind, instead of that no kind fits it."""
+    from jsonschema.exceptions import best_match
+
+    while fault.validator == "oneOf" and isinstance(fault.instance, dict):
+        kind = fault.instance.get("kind")
+        index = next((n for n, known in enumerate(_kinds()) if known == kind), None)
+        inner = best_match([one for one in fault.context if one.schema_path[0] == index])
+        if inner is None:
+            return fault
+        fault = inner
+    return fault
+
+
+def _kinds() -> list[str]:
+    return [rule.model_fields["kind"].annotation.__args__[0] for rule in _KINDS]
+
+
 def _said(fault: Any) -> str:
     if fault.validator in {"additionalProperties", "unevaluatedProperties"}:
         known = fault.schema.get("properties", {})
@@ -253,9 +272,8 @@ def _said(fault: Any) -> str:
         if unknown:
             return f"unknown setting {unknown[0]!r}{did_you_mean(unknown[0], known)}"
     if fault.validator == "oneOf" and isinstance(fault.instance, dict):
-        kinds = [rule.model_fields["kind"].annotation.__args__[0] for rule in _KINDS]
         kind = str(fault.instance.get("kind"))
-        return f"unknown kind {kind!r}{did_you_mean(kind, kinds)}"
+        return f"unknown kind {kind!r}{did_you_mean(kind, _kinds())}"
     message: str = fault.message
     return message if len(message) <= 300 else f"{message[:297]}..."
 

@@ -95,6 +95,7 @@ def _predictability(
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
     coded = inputs.apply(
         lambda one: (
@@ -106,12 +107,19 @@ def _predictability(
     labels = pd.factorize(target)[0]
     model = HistGradientBoostingClassifier(max_iter=60, random_state=seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    scores = cross_val_predict(model, coded, labels, cv=folds, method="predict_proba")
-    half = np.arange(len(coded)) % 2 == 0
-    model.fit(coded[half], labels[half])
-    importance = permutation_importance(
-        model, coded[~half], labels[~half], scoring="neg_log_loss", n_repeats=3, random_state=seed
-    ).importances_mean
+    # Threads that wait for each other on a shared runner cost more than they save.
+    with threadpool_limits(1):
+        scores = cross_val_predict(model, coded, labels, cv=folds, method="predict_proba")
+        half = np.arange(len(coded)) % 2 == 0
+        model.fit(coded[half], labels[half])
+        importance = permutation_importance(
+            model,
+            coded[~half],
+            labels[~half],
+            scoring="neg_log_loss",
+            n_repeats=3,
+            random_state=seed,
+        ).importances_mean
     best = sorted(zip(importance, coded.columns, strict=True), reverse=True)[:3]
     return area(labels, scores), [str(column) for _, column in best]
 
