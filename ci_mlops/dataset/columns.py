@@ -49,6 +49,23 @@ def numbers(column: "pd.Series[Any]") -> np.ndarray:
     return finite
 
 
+def moments(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], int]":
+    """Return the times of a column, missing ones left out, and how many values are not times.
+
+    Numbers stay as they are; texts are read as ISO 8601, or else as pandas reads them, in UTC.
+    """
+    held = column.dropna()
+    if pd.api.types.is_numeric_dtype(held.dtype):
+        finite = held[np.isfinite(held.astype(float))]
+        return finite, len(held) - len(finite)
+    if pd.api.types.is_datetime64_any_dtype(held.dtype):
+        return pd.to_datetime(held, utc=True), 0
+    made = pd.to_datetime(held.astype(str), format="ISO8601", utc=True, errors="coerce")
+    if made.isna().any():
+        made = pd.to_datetime(held.astype(str), format="mixed", utc=True, errors="coerce")
+    return made.dropna(), int(made.isna().sum())
+
+
 def codes(column: "pd.Series[Any]") -> np.ndarray:
     """Return a column as floats, shape (n,): numbers, or codes of values; NaN for missing."""
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):

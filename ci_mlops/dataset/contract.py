@@ -40,11 +40,15 @@ def examine(
 ) -> list[Violation]:
     """Return the rules that `frame`, n rows, breaks: those given, then those learned.
 
-    Without a reference only the given rules are judged. Shares are of the rows that are there.
+    Without a reference only the given rules are judged, and that numbers are finite. Shares are of
+    the rows that are there.
     """
-    found = list(_given(frame, given))
+    found = [*_given(frame, given), *_not_finite(frame, settings)]
     if reference is None:
         return found
+    label = settings.label
+    if label in reference.columns and label in frame.columns and label not in given.null_rate:
+        found += _nulls(label, reference[label], frame[label], null_rate_slack)
     for name, kind in kinds(reference, settings).items():
         if name not in frame.columns:
             message = f"Column {name} is missing; the reference has it."
@@ -101,6 +105,19 @@ def _given(frame: pd.DataFrame, given: "Contract") -> "list[Violation]":
         if twice:
             message = f"{twice} values of column {name} stand more than once."
             found.append(_broken("unique", name, (twice, 0, twice), message))
+    return found
+
+
+def _not_finite(frame: pd.DataFrame, settings: "DataSettings") -> list[Violation]:
+    found = []
+    for name in frame.columns:
+        column = frame[name]
+        if name == settings.key or not pd.api.types.is_float_dtype(column.dtype):
+            continue
+        rows = int(np.isinf(column.to_numpy(dtype=float, na_value=np.nan)).sum())
+        if rows:
+            message = f"{rows} values of column {name} are infinite."
+            found.append(_broken("not-finite", str(name), (rows / len(frame), 0, rows), message))
     return found
 
 

@@ -1,6 +1,7 @@
 """Rows from files: CSV, Parquet, JSON Lines, one file or a folder of partitions, named by key."""
 
 import difflib
+import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,16 +28,24 @@ def read_table(root: Path, location: str, settings: DataSettings) -> Table:
     if frame.empty:
         raise CannotLook("holds no rows", place=location)
     _require_columns(frame, location, settings)
-    frame = frame.drop(columns=[c for c in settings.ignore if c in frame.columns])
+    used = {settings.label, settings.key, settings.time, *settings.sensitive}
+    unused = [c for c in settings.ignore if c in frame.columns and c not in used]
+    frame = frame.drop(columns=unused)
+    _refuse_nested(frame, location)
     return Table(frame=_keyed(frame, location, settings.key), settings=settings, place=location)
 
 
 def read_frame(root: Path, location: str) -> "pd.DataFrame":
     """Read the rows at `location` as they stand. Raises CannotLook."""
     path = inside(root, location)
-    if path.is_dir():
-        return _read_folder(path, location)
-    return _read_file(path, location)
+    frame = _read_folder(path, location) if path.is_dir() else _read_file(path, location)
+    stored = any(name is not None and name not in frame.columns for name in frame.index.names)
+    frame = frame.reset_index(drop=not stored)
+    frame.columns = frame.columns.map(str)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise CannotLook(f"has the column {twice[0]!r} more than once", place=location)
+    return frame
 
 
 def inside(root: Path, location: str) -> Path:
@@ -69,14 +78,17 @@ def _read_file(path: Path, location: str) -> "pd.DataFrame":
         return pd.read_csv(path, low_memory=False)
     except pd.errors.EmptyDataError as fault:
         raise CannotLook("is empty", place=location) from fault
-    except (OSError, ValueError, ImportError) as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
-        raise CannotLook(f"cannot be read: {reason}", place=location) from fault
+    except Exception as fault:  # parsers raise anything on bytes they do not know
+        raise _unreadable(fault, location) from fault
+
+
+def _unreadable(fault: Exception, location: str) -> CannotLook:
+    reason = next(iter(str(fault).splitlines()), "") or type(fault).__name__
+    return CannotLook(f"cannot be read: {reason}", place=location)
 
 
 def _read_folder(path: Path, location: str) -> "pd.DataFrame":
     import pandas as pd
-    import pyarrow as pa
     import pyarrow.dataset as ds
 
     files = sorted(f for f in path.rglob("*") if f.is_file() and f.name.lower().endswith(SUFFIXES))
@@ -84,16 +96,62 @@ def _read_folder(path: Path, location: str) -> "pd.DataFrame":
         raise CannotLook("is a folder without data files", place=location)
     suffixes = {next(s for s in SUFFIXES if f.name.lower().endswith(s)) for f in files}
     if suffixes != set(PARQUET):
-        parts = [_read_file(file, f"{location}/{file.relative_to(path)}") for file in files]
-        return pd.concat(parts, ignore_index=True)
+        return _numbered(pd.concat([_read_part(f, path, location) for f in files]), path, files)
     try:
         found = ds.dataset(
             [str(f) for f in files], partition_base_dir=str(path), partitioning="hive"
         )
         made: pd.DataFrame = found.to_table().to_pandas()
-    except (pa.ArrowException, OSError, ValueError) as fault:
-        raise CannotLook(f"cannot be read: {str(fault).splitlines()[0]}", place=location) from fault
+    except Exception as fault:  # parsers raise anything on bytes they do not know
+        raise _unreadable(fault, location) from fault
     return made
+
+
+def _read_part(file: Path, folder: Path, location: str) -> "pd.DataFrame":
+    frame = _read_file(file, f"{location}/{file.relative_to(folder)}")
+    for name, value in _partition(file, folder).items():
+        if name not in frame.columns:
+            frame[name] = value
+    return frame
+
+
+def _partition(file: Path, folder: Path) -> dict[str, str | None]:
+    """Return the columns that a path names as Hive does: `year=2026/region=north/part.csv`."""
+    found: dict[str, str | None] = {}
+    for part in file.relative_to(folder).parts[:-1]:
+        name, sign, value = part.partition("=")
+        if sign:
+            empty = value == "__HIVE_DEFAULT_PARTITION__"
+            found[urllib.parse.unquote(name)] = None if empty else urllib.parse.unquote(value)
+    return found
+
+
+def _numbered(frame: "pd.DataFrame", folder: Path, files: list[Path]) -> "pd.DataFrame":
+    """Return a frame whose partition columns are numbers where all of their values are."""
+    import pandas as pd
+
+    for name in {name for file in files for name in _partition(file, folder)}:
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype):
+            made = pd.to_numeric(frame[name], errors="coerce")
+            if made.isna().equals(frame[name].isna()):
+                frame[name] = made
+    return frame.reset_index(drop=True)
+
+
+def _refuse_nested(frame: "pd.DataFrame", location: str) -> None:
+    import pandas as pd
+
+    for name in frame.columns[[pd.api.types.is_object_dtype(one) for one in frame.dtypes]]:
+        values = frame[name]
+        nested = values.map(
+            lambda one: hasattr(one, "__iter__") and not isinstance(one, str | bytes)
+        )
+        if nested.any():
+            raise CannotLook(
+                f"holds a list or object in column {name!r}, row {int(nested.argmax()) + 1}",
+                place=location,
+                remedy="Write their parts as columns of their own, or name it in `data.ignore`",
+            )
 
 
 def _require_columns(frame: "pd.DataFrame", location: str, settings: DataSettings) -> None:

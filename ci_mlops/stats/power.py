@@ -8,10 +8,10 @@ BINS = 20
 def power_of_one(column: np.ndarray, label: np.ndarray, *, numeric_label: bool) -> float:
     """Return how well a column alone tells a label on rows it was not learned from, 0 to 1.
 
-    `column` has shape (n,), codes or numbers, NaN allowed; `label` has shape (n,), class codes or
-    numbers. Half of the rows give the mean label of each of 20 quantile bins, the other half is
-    scored: the Gini coefficient 2 AUC - 1 of the best-told class, or R2 of a regression; 0 is
-    chance.
+    `column` has shape (n,), codes or numbers, NaN and infinity allowed and alike; `label` has shape
+    (n,), class codes or numbers. Half of the rows give the mean label of each of 20 quantile bins,
+    the other half is scored: the Gini coefficient 2 AUC - 1 of the best-told class, or R2 of a
+    regression; 0 is chance.
     """
     bins = binned(column)
     order = np.arange(len(label)) % 2 == 0
@@ -24,7 +24,7 @@ def power_of_one(column: np.ndarray, label: np.ndarray, *, numeric_label: bool) 
 
 def binned(column: np.ndarray) -> np.ndarray:
     """Return a bin for each value: its own where there are few distinct ones, else a quantile."""
-    known = ~np.isnan(column)
+    known = np.isfinite(column)
     bins = np.zeros(len(column), dtype=int)
     values = column[known]
     distinct = np.unique(values)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ci_mlops.dataset import contract as contracts
-from ci_mlops.dataset.columns import codes, counts, kind, kinds, numbers
+from ci_mlops.dataset.columns import Kind, codes, counts, kind, kinds, moments, numbers
 from ci_mlops.dataset.settings import Contract, DataSettings
 from ci_mlops.stages.data import DataLimits
 from ci_mlops.stats import power, shift
@@ -31,30 +31,43 @@ class Fault:
     """Whether a pull request that brings it is blocked; others only warn."""
 
 
-EXPECTED = (
-    "contract",
-    "shift",
-    "label-shift",
-    "shared-rows",
-    "near-shared-rows",
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A place where a fault was looked for, or why it was not; no fault passes without one."""
+
+    check: str
+    slice: str = ""
+    outcome: Literal["passed", "skipped", "inconclusive"] = "passed"
+    why: str = ""
+
+
+AGAINST_TRAIN = "test against train"
+IN_ONE_PART = (
     "duplicate-rows",
     "conflicting-labels",
-    "leak",
     "mostly-missing",
     "category-variants",
     "mixed-types",
     "constant-column",
-    "time-overlap",
 )
-NEEDS_TRAIN = ("shift", "label-shift", "shared-rows", "near-shared-rows", "time-overlap")
+BETWEEN_PARTS = (
+    ("shift", AGAINST_TRAIN),
+    ("label-shift", AGAINST_TRAIN),
+    ("shared-rows", ""),
+    ("near-shared-rows", ""),
+    ("time-overlap", ""),
+)
+FEWEST_ROWS = 50
+"""Below this many values a distribution says too little to be judged."""
 
 
 def within_one_part(
     part: str, frame: pd.DataFrame, settings: DataSettings, limits: DataLimits
-) -> Iterable[Fault]:
+) -> Iterable[Fault | Look]:
     """Yield the faults that show in one part, n rows, alone."""
+    yield from (Look(check=name) for name in IN_ONE_PART)
     features = _features(frame, settings)
-    yield from _duplicates(part, features, frame, settings, limits)
+    yield from _duplicates(part, frame, settings, limits)
     yield from _mostly_missing(part, features, limits)
     yield from _variants(part, features, limits)
     yield from _mixed(part, features)
@@ -71,8 +84,15 @@ def within_one_part(
             )
 
 
-def leaks(frame: pd.DataFrame, settings: DataSettings, limits: DataLimits) -> Iterable[Fault]:
+def leaks(
+    frame: pd.DataFrame, settings: DataSettings, limits: DataLimits
+) -> Iterable[Fault | Look]:
     """Yield the columns, the key included, that alone tell the label too well."""
+    labelled = int(frame[settings.label].notna().sum())
+    if labelled < FEWEST_ROWS:
+        yield Look(check="leak", outcome="inconclusive", why=_too_few(labelled, "labelled rows"))
+        return
+    yield Look(check="leak")
     for name, value in powers(frame, settings).items():
         if not value <= limits.leak_power:
             yield Fault(
@@ -90,6 +110,7 @@ def powers(frame: pd.DataFrame, settings: DataSettings) -> dict[str, float]:
     """Return how well each column alone tells the label."""
     rows = frame[frame[settings.label].notna()]
     rows = rows.sample(min(len(rows), 50_000), random_state=0)
+    rows = rows[~np.isinf(codes(rows[settings.label]))]
     label = codes(rows[settings.label])
     numeric = kind(rows[settings.label]) == "number" and len(np.unique(label)) > 20
     names = [*_features(rows, settings)]
@@ -101,11 +122,20 @@ def powers(frame: pd.DataFrame, settings: DataSettings) -> dict[str, float]:
 
 
 def between_parts(
-    train: pd.DataFrame, test: pd.DataFrame, settings: DataSettings, limits: DataLimits
-) -> Iterable[Fault]:
-    """Yield the faults that show when train and test are held against each other."""
-    yield from shifts("test against train", train, test, settings, limits)
-    yield from _shared(train, test, settings, limits)
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    settings: DataSettings,
+    limits: DataLimits,
+    *,
+    base_train: pd.DataFrame | None,
+) -> Iterable[Fault | Look]:
+    """Yield the faults that show when train and test are held against each other.
+
+    How often rows coincide by chance is learned from `base_train`, which no pull request can
+    change, where there is one.
+    """
+    yield from shifts(AGAINST_TRAIN, train, test, settings, limits)
+    yield from _shared(train, test, settings, limits, base_train)
     yield from _time_overlap(train, test, settings)
 
 
@@ -115,10 +145,11 @@ def shifts(
     current: pd.DataFrame,
     settings: DataSettings,
     limits: DataLimits,
-) -> Iterable[Fault]:
+) -> Iterable[Fault | Look]:
     """Yield the columns whose distribution moved; a change of unit and a swap are named as such."""
     known = [str(c) for c in _features(reference, settings) if c in current.columns]
     found = kinds(reference[[*known]], settings)
+    yield _looked_at_shift(what, reference, current, found)
     alpha = ALPHA / max(1, len(known))
     moved = {
         name: _moved(reference[name], current[name], alpha)
@@ -145,6 +176,32 @@ def shifts(
     yield from _label_shift(what, reference, current, settings, limits)
 
 
+def _too_few(rows: int, what: str) -> str:
+    return f"There are {rows} {what}; fewer than {FEWEST_ROWS} cannot tell."
+
+
+def _looked_at_shift(
+    what: str, reference: pd.DataFrame, current: pd.DataFrame, found: dict[str, Kind]
+) -> Look:
+    """Return whether each number and category has enough values on both sides to be compared."""
+    known = [name for name, kind in found.items() if kind in {"number", "category"}]
+    few = [name for name in known if _has_few(reference[name], current[name], found[name])]
+    if not known:
+        why = "The two have no column of numbers or categories in common."
+        return Look(check="shift", slice=what, outcome="inconclusive", why=why)
+    if not few:
+        return Look(check="shift", slice=what)
+    named = ", ".join(few[:3]) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
+    why = f"Fewer than {FEWEST_ROWS} values to compare in {named}."
+    return Look(check="shift", slice=what, outcome="inconclusive", why=why)
+
+
+def _has_few(reference: "pd.Series[Any]", current: "pd.Series[Any]", kind: Kind) -> bool:
+    if kind == "number":
+        return min(len(numbers(reference)), len(numbers(current))) < FEWEST_ROWS
+    return min(int(reference.notna().sum()), int(current.notna().sum())) < FEWEST_ROWS
+
+
 def broken_rules(
     part: str,
     frame: pd.DataFrame,
@@ -153,8 +210,10 @@ def broken_rules(
     given: Contract,
     settings: DataSettings,
     limits: DataLimits,
-) -> Iterable[Fault]:
+) -> Iterable[Fault | Look]:
     """Yield the rules of the contract that a part breaks."""
+    if reference is not None:
+        yield Look(check="contract")
     for one in contracts.examine(
         frame,
         reference,
@@ -183,6 +242,25 @@ def _features(frame: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
     return frame[[name for name in frame.columns if name not in others]]
 
 
+def _content(frame: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
+    """Return the features by which rows are the same: without those that name rows.
+
+    A column other than of decimals whose values are nearly all distinct names rows, as an id or a
+    time does, and would make a copied row look new. Where fewer than two columns of decimals tell
+    rows apart, it stays: it may be all there is, as texts are.
+    """
+    features = _features(frame, settings)
+    if sum(_is_fine(features[name]) for name in features) < 2:
+        return features
+    return features.drop(columns=[name for name in features if _names_rows(features[name])])
+
+
+def _names_rows(column: "pd.Series[Any]") -> bool:
+    if pd.api.types.is_float_dtype(column.dtype):
+        return False
+    return column.nunique() > 0.99 * max(FEWEST_ROWS, len(column))
+
+
 def _row_digests(frame: pd.DataFrame) -> np.ndarray:
     digests: np.ndarray = pd.util.hash_pandas_object(_comparable(frame), index=False).to_numpy()
     return digests
@@ -201,13 +279,9 @@ def _comparable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _duplicates(
-    part: str,
-    features: pd.DataFrame,
-    frame: pd.DataFrame,
-    settings: DataSettings,
-    limits: DataLimits,
+    part: str, frame: pd.DataFrame, settings: DataSettings, limits: DataLimits
 ) -> Iterable[Fault]:
-    digests = pd.Series(_row_digests(features))
+    digests = pd.Series(_row_digests(_content(frame, settings)))
     labels = pd.Series(codes(frame[settings.label]))
     both = pd.DataFrame({"row": digests, "label": labels})
     repeated = int(both.duplicated().sum())
@@ -308,10 +382,8 @@ def _mixed(part: str, features: pd.DataFrame) -> Iterable[Fault]:
 
 def _moved(reference: "pd.Series[Any]", current: "pd.Series[Any]", alpha: float) -> float | None:
     """Return the distance of two numeric samples where chance cannot explain it."""
-    if not pd.api.types.is_numeric_dtype(current.dtype):
-        return None
     one, two = numbers(reference), numbers(current)
-    if min(len(one), len(two)) < 50:
+    if min(len(one), len(two)) < FEWEST_ROWS:
         return None
     apart = shift.kolmogorov_smirnov(one, two)
     return apart if apart > shift.ks_critical(len(one), len(two), alpha) else None
@@ -361,7 +433,7 @@ def _category_shift(
 ) -> Iterable[Fault]:
     one, two = counts(reference), counts(current)
     n, m = sum(one.values()), sum(two.values())
-    if min(n, m) < 50:
+    if min(n, m) < FEWEST_ROWS:
         return
     apart = shift.total_variation(one, two)
     chance = shift.total_variation_critical(len({*one, *two}), n, m, ALPHA)
@@ -389,14 +461,25 @@ def _label_shift(
     current: pd.DataFrame,
     settings: DataSettings,
     limits: DataLimits,
-) -> Iterable[Fault]:
-    one, two = reference[settings.label].dropna(), current[settings.label].dropna()
-    if min(len(one), len(two)) < 50:
+) -> Iterable[Fault | Look]:
+    label = settings.label
+    if label not in reference.columns:
+        why = f"The label {label} is new: the other data has no such column."
+        yield Look(check="label-shift", slice=what, outcome="skipped", why=why)
         return
-    if kind(one) == "number" and one.nunique() > 20:
-        apart = shift.kolmogorov_smirnov(numbers(one), numbers(two))
-        chance = shift.ks_critical(len(one), len(two), ALPHA)
-        moved = f"median {one.median():.4g} → {two.median():.4g}"
+    one, two = reference[label].dropna(), current[label].dropna()
+    many = kind(one) == "number" and one.nunique() > 20
+    few = min(len(numbers(one)), len(numbers(two))) if many else min(len(one), len(two))
+    if few < FEWEST_ROWS:
+        why = _too_few(few, "labels of its kind")
+        yield Look(check="label-shift", slice=what, outcome="inconclusive", why=why)
+        return
+    yield Look(check="label-shift", slice=what)
+    if many:
+        first_n, second_n = numbers(one), numbers(two)
+        apart = shift.kolmogorov_smirnov(first_n, second_n)
+        chance = shift.ks_critical(len(first_n), len(second_n), ALPHA)
+        moved = f"median {np.median(first_n):.4g} → {np.median(second_n):.4g}"
     else:
         first, second = counts(one), counts(two)
         apart = shift.total_variation(first, second)
@@ -422,43 +505,74 @@ def _label_shift(
 
 
 def _shared(
-    train: pd.DataFrame, test: pd.DataFrame, settings: DataSettings, limits: DataLimits
-) -> Iterable[Fault]:
-    common = [str(c) for c in _features(train, settings) if c in test.columns]
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    settings: DataSettings,
+    limits: DataLimits,
+    base_train: pd.DataFrame | None,
+) -> Iterable[Fault | Look]:
+    # Rows repeated in one part must not hide that a column names rows, so each part may say it.
+    parts = [train, test] if base_train is None else [train, test, base_train]
+    naming = {
+        name for one in parts for name in set(one.columns) - set(_content(one, settings).columns)
+    }
+    common = [str(c) for c in train.columns if c in test.columns and c not in naming]
     if not common:
+        why = "Train and test have no features in common."
+        yield Look(check="shared-rows", outcome="skipped", why=why)
+        yield Look(check="near-shared-rows", outcome="skipped", why=why)
         return
-    exact = _share_of_test(_row_digests(train[common]), _row_digests(test[common]))
-    if not exact[0] <= limits.shared_rows_share + exact[1]:
+    fine = [c for c in common if _is_fine(train[c])]
+    by_chance = _expected_repeats(train, base_train, common, is_fine=len(fine) >= 2)
+    exact = _share_known(_row_digests(train[common]), _row_digests(test[common]))
+    limit = limits.shared_rows_share + by_chance
+    yield Look(check="shared-rows")
+    if not exact <= limit:
         yield Fault(
             check="shared-rows",
-            slice="test in train",
-            observed=exact[0],
-            limit=limits.shared_rows_share + exact[1],
-            rows=round(exact[0] * len(test)),
-            message=f"{100 * exact[0]:.1f} % of the test rows stand in the training data too.",
+            slice=AGAINST_TRAIN,
+            observed=exact,
+            limit=limit,
+            rows=round(exact * len(test)),
+            message=f"{100 * exact:.1f} % of the test rows stand in the training data too.",
             remedy="Take them out of one side: a model is not tested on what it was trained on",
         )
-    fine = [
-        c
-        for c in common
-        if pd.api.types.is_float_dtype(train[c].dtype) and train[c].nunique() > 100
-    ]
     if len(fine) < 2:
+        why = "Rows alike but for noise show only where two columns have over 100 decimal values."
+        yield Look(check="near-shared-rows", outcome="skipped", why=why)
         return
-    near = _share_of_test(
-        _row_digests(_rounded(train, common)), _row_digests(_rounded(test, common))
-    )
-    share = near[0] - exact[0]
-    if not share <= limits.near_shared_rows_share + max(0.0, near[1] - exact[1]):
+    yield Look(check="near-shared-rows")
+    rounded = _row_digests(_rounded(test, common))
+    near = _share_known(_row_digests(_rounded(train, common)), rounded) - exact
+    if not near <= limits.near_shared_rows_share:
         yield Fault(
             check="near-shared-rows",
-            slice="test in train",
-            observed=share,
+            slice=AGAINST_TRAIN,
+            observed=near,
             limit=limits.near_shared_rows_share,
-            rows=round(share * len(test)),
-            message=f"{100 * share:.1f} % of the test rows are training rows but for noise.",
+            rows=round(near * len(test)),
+            message=f"{100 * near:.1f} % of the test rows are training rows but for noise.",
             remedy="Take them out of one side: a copied row with noise is a copied row",
         )
+
+
+def _is_fine(column: "pd.Series[Any]") -> bool:
+    return pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 100
+
+
+def _expected_repeats(
+    train: pd.DataFrame, base_train: pd.DataFrame | None, columns: list[str], *, is_fine: bool
+) -> float:
+    """Return the share of test rows that training data holds by chance, 0 to 1.
+
+    It is the share of rows that stand more than once in the base's training data. Without a base,
+    rows of two fine columns are taken never to meet by chance: head's own repetition would let a
+    pull request raise its own limit.
+    """
+    known = [name for name in columns if base_train is not None and name in base_train.columns]
+    if base_train is None or not known:
+        return 0.0 if is_fine else _repeated(_row_digests(train[columns]))
+    return _repeated(_row_digests(base_train[known])) if len(known) == len(columns) else 0.0
 
 
 def _rounded(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -474,29 +588,61 @@ def _rounded(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return frame[columns].apply(rounded)
 
 
-def _share_of_test(train: np.ndarray, test: np.ndarray) -> tuple[float, float]:
-    """Return the share of test rows that train has, and how much train repeats in itself."""
-    shared = float(np.isin(test, train).mean())
-    _, times = np.unique(train, return_counts=True)
-    repeated = float(times[times > 1].sum()) / len(train)
-    return shared, repeated
+def _share_known(train: np.ndarray, test: np.ndarray) -> float:
+    return float(np.isin(test, train).mean())
+
+
+def _repeated(rows: np.ndarray) -> float:
+    _, times = np.unique(rows, return_counts=True)
+    return float(times[times > 1].sum()) / len(rows)
 
 
 def _time_overlap(
     train: pd.DataFrame, test: pd.DataFrame, settings: DataSettings
-) -> Iterable[Fault]:
-    if settings.time is None:
+) -> Iterable[Fault | Look]:
+    name = settings.time
+    if name is None:
+        why = "No column is named as the time of a row in `data.time`."
+        yield Look(check="time-overlap", outcome="skipped", why=why)
         return
-    end, moments = train[settings.time].max(), test[settings.time].dropna()
-    early = float((moments <= end).mean()) if len(moments) else 0.0
+    yield Look(check="time-overlap")
+    numeric = [pd.api.types.is_numeric_dtype(part[name].dtype) for part in (train, test)]
+    if numeric[0] != numeric[1]:
+        yield _bad_time(name, 1.0, f"Column {name} holds numbers in one part and times in another.")
+        return
+    times = {"train": moments(train[name]), "test": moments(test[name])}
+    bad = False
+    for part, (found, unread) in times.items():
+        if unread:
+            bad = True
+            said = f"{unread} values of column {name} in the {part} data are not times."
+            yield _bad_time(f"{part}: {name}", unread / (unread + len(found)), said)
+        elif not len(found):
+            bad = True
+            yield _bad_time(f"{part}: {name}", 1.0, f"Every {name} is missing in the {part} data.")
+    if bad:
+        return
+    end, late = times["train"][0].max(), times["test"][0]
+    early = float((late <= end).mean())
     if early > 0:
         yield Fault(
             check="time-overlap",
-            slice="test against train",
+            slice=AGAINST_TRAIN,
             observed=early,
             limit=0,
-            rows=round(early * len(moments)),
+            rows=round(early * len(late)),
             message=f"{100 * early:.0f} % of the test rows are not later than the training data "
             f"({end}).",
             remedy="Split by time, or leave `data.time` out where time does not matter",
         )
+
+
+def _bad_time(where: str, share: float, said: str) -> Fault:
+    return Fault(
+        check="time-overlap",
+        slice=where,
+        observed=share,
+        limit=0,
+        message=said,
+        remedy="Write every time as in 2026-11-23T12:00:00, or leave `data.time` out",
+    )
