@@ -1,6 +1,5 @@
 """Policy packs: YAML files of rules, each with its limit, its reason and its source."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -288,24 +287,3 @@ _KINDS: tuple[Any, ...] = (
     RequiredEvidence,
     PerformanceFloor,
 )
-
-
-def reference() -> str:
-    """Return the reference of the ready-made packs as Markdown, made from the packs themselves."""
-    lines: list[str] = []
-    for name, text in ready_made().items():
-        pack = parse(text, f"policies/{name}.yml").pack
-        lines += [f"## `{name}`: {pack.title}", "", pack.description, ""]
-        lines += ["| rule | severity | limit | reason | source |", "|---|---|---|---|---|"]
-        for rule in pack.rules:
-            cells = (f"`{rule.id}`", rule.severity, _limit(rule), rule.reason, rule.source)
-            lines.append("| " + " | ".join(" ".join(cell.split()) for cell in cells) + " |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _limit(rule: Rule) -> str:
-    values = rule.model_dump(mode="json", exclude_none=True)
-    common = set(Rule.model_fields)
-    shown = {k: v for k, v in values.items() if k not in common and v not in (False, 0.0, [], {})}
-    return ", ".join(f"`{k}: {json.dumps(v)}`" for k, v in shown.items())
