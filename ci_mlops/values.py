@@ -15,6 +15,7 @@ class Value(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         validate_default=True,
+        defer_build=True,  # a verb pays only for the values that it reads
     )
 
 
