@@ -143,7 +143,9 @@ def test_predictions_inverted_for_one_region(with_base: bool) -> None:
         change = make.check(found, "worst-slice-against-base")
         assert (change.outcome, change.slice) == ("failed", "region = north")
         moved = [note for note in found.notes if "decisions changed" in note]
-        assert re.search(rf"{inside.sum()} of 2000 decisions changed: \d+ from (no|yes) to ", moved[0])
+        assert re.search(
+            rf"{inside.sum()} of 2000 decisions changed: \d+ from (no|yes) to ", moved[0]
+        )
 
 
 def test_an_over_fit_model_warns_alone_and_fails_when_it_is_new() -> None:
