@@ -36,7 +36,8 @@ def checks(name: str, stage: str) -> dict[tuple[str, str], str]:
 
 
 def test_green_passes_with_every_stage(demo: str) -> None:
-    assert "✅ loans: passed" in demo
+    # On a busy machine latency may not be able to tell, which warns and is never red.
+    assert "loans: passed" in demo
     for stage in ("data", "model", "policy", "latency"):
         outcomes = set(checks("green", stage).values())
         assert outcomes <= {"passed", "skipped", "inconclusive"}, stage
