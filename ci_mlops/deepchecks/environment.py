@@ -26,11 +26,11 @@ def interpreter(commands: Commands) -> Path:
     home = cache_home(commands)
     folder = home / f"deepchecks-{key}"
     python = folder / "bin" / "python"
-    if (folder / "complete").exists():
+    if _usable(folder):
         return python
     home.mkdir(parents=True, exist_ok=True)
     with _locked(home / f"deepchecks-{key}.lock"):
-        if not (folder / "complete").exists():
+        if not _usable(folder):
             shutil.rmtree(folder, ignore_errors=True)
             _install(commands, folder, lock)
             (folder / "complete").touch()
@@ -48,6 +48,11 @@ def lock_file() -> Path:
     shipped = files("ci_mlops").joinpath("requirements", "deepchecks.txt")
     path = Path(str(shipped))
     return path if path.is_file() else Path(__file__).parents[2] / "requirements/deepchecks.txt"
+
+
+def _usable(folder: Path) -> bool:
+    # A restored cache may name an interpreter that is gone, as after a new runner image.
+    return (folder / "complete").exists() and (folder / "bin" / "python").exists()
 
 
 def _install(commands: Commands, folder: Path, lock: Path) -> None:

@@ -121,6 +121,14 @@ def test_faults_are_found_and_said(commands: Commands, tmp_path: Path) -> None:
     assert correlation.message.startswith("In the train data")
 
 
+def test_tables_of_other_columns_are_an_error_and_never_skipped(
+    commands: Commands, tmp_path: Path
+) -> None:
+    found = look(commands, tmp_path, test=table(300, "binary", 2).drop(columns="x1"))
+    compared = {one.title for one in conditions.chosen("data", "binary") if one.needs_train}
+    assert {check.outcome for check in found.checks if check.name in compared} == {"error"}
+
+
 def test_limits_can_be_set(commands: Commands, tmp_path: Path) -> None:
     found = named(look(commands, tmp_path, overrides={"datasets_size_comparison": {"ratio": 0.9}}))
     assert found["deepchecks-datasets-size-comparison"].outcome == "failed"
@@ -207,6 +215,29 @@ def test_an_environment_that_cannot_be_installed_says_so(
     with pytest.raises(CannotLook, match="could not be installed.*set `deepchecks: false`"):
         environment.interpreter(commands)
     assert not list(tmp_path.glob("ci-mlops/*/complete"))
+
+
+def test_an_environment_whose_interpreter_is_gone_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    commands = Commands(environ={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
+    made = []
+
+    def install(_: Commands, folder: Path, __: Path) -> None:
+        made.append(folder)
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").symlink_to(tmp_path / "python")
+
+    monkeypatch.setattr(environment, "_install", install)
+    (tmp_path / "python").touch()
+    environment.interpreter(commands)
+    environment.interpreter(commands)
+    assert len(made) == 1
+    (tmp_path / "python").unlink()
+    environment.interpreter(commands)
+    assert len(made) == 2
 
 
 def test_the_lock_file_is_found_with_its_hashes() -> None:
