@@ -11,6 +11,7 @@ from ci_mlops.errors import CannotLook
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 CSV = (".csv", ".csv.gz", ".csv.bz2")
 LINES = (".jsonl", ".ndjson")
@@ -64,6 +65,7 @@ def inside(root: Path, location: str) -> Path:
 
 def _read_file(path: Path, location: str) -> "pd.DataFrame":
     import pandas as pd
+    import pyarrow.parquet as pq
 
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
@@ -71,7 +73,7 @@ def _read_file(path: Path, location: str) -> "pd.DataFrame":
         raise CannotLook("has a suffix that is not known", place=location, remedy=f"Use {known}")
     try:
         if name.endswith(PARQUET):
-            return pd.read_parquet(path)
+            return _framed(pq.ParquetFile(path).read())
         if name.endswith(LINES):
             made: pd.DataFrame = pd.read_json(path, lines=True)
             return made
@@ -90,6 +92,7 @@ def _unreadable(fault: Exception, location: str) -> CannotLook:
 def _read_folder(path: Path, location: str) -> "pd.DataFrame":
     import pandas as pd
     import pyarrow.dataset as ds
+    from pyarrow import fs
 
     files = sorted(f for f in path.rglob("*") if f.is_file() and f.name.lower().endswith(SUFFIXES))
     if not files:
@@ -98,12 +101,25 @@ def _read_folder(path: Path, location: str) -> "pd.DataFrame":
     if suffixes != set(PARQUET):
         return _numbered(pd.concat([_read_part(f, path, location) for f in files]), path, files)
     try:
-        found = ds.dataset(
-            [str(f) for f in files], partition_base_dir=str(path), partitioning="hive"
+        parts = ds.FileSystemDatasetFactory(
+            fs.LocalFileSystem(),
+            [str(f) for f in files],
+            ds.ParquetFileFormat(),
+            ds.FileSystemFactoryOptions(
+                partition_base_dir=str(path), partitioning=ds.HivePartitioning.discover()
+            ),
         )
-        made: pd.DataFrame = found.to_table().to_pandas()
+        # Every file's columns, not only the first one's.
+        schema = parts.inspect(promote_options="permissive", fragments=None)
+        made = _framed(parts.finish(schema).to_table())
     except Exception as fault:  # parsers raise anything on bytes they do not know
         raise _unreadable(fault, location) from fault
+    return made
+
+
+def _framed(table: "pa.Table") -> "pd.DataFrame":
+    table.validate(full=True)  # what is not UTF-8 would fail far from here
+    made: pd.DataFrame = table.to_pandas()
     return made
 
 

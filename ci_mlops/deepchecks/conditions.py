@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ci_mlops.errors import ConfigError
 from ci_mlops.strict_yaml import did_you_mean
 
 Suite = Literal["data", "model"]
@@ -29,6 +28,8 @@ class Condition:
     needs_train: bool = False
     grave: bool = True
     """Whether breaking it fails; others warn."""
+    min_rows: int = 0
+    """Rows of either part below which it is skipped, since chance alone breaks it."""
 
     @property
     def name(self) -> str:
@@ -123,6 +124,7 @@ CONDITIONS: tuple[Condition, ...] = (
         why="Deepchecks' 0.2 failed clean splits of 2,000 rows.",
         page=f"{DOCS}/train_test_validation/plot_feature_label_correlation_change.html",
         needs_train=True,
+        min_rows=200,
     ),
     Condition(
         check="MultivariateDrift",
@@ -163,7 +165,6 @@ CONDITIONS: tuple[Condition, ...] = (
         grave=False,
     ),
 )
-KNOWN: Mapping[str, Mapping[str, float]] = {one.name: one.limits for one in CONDITIONS}
 
 
 def chosen(suite: Suite, task: str) -> tuple[Condition, ...]:
@@ -171,21 +172,22 @@ def chosen(suite: Suite, task: str) -> tuple[Condition, ...]:
     return tuple(one for one in CONDITIONS if one.suite == suite and task in one.tasks)
 
 
+def unknown(suite: Suite, overrides: Mapping[str, Mapping[str, float | bool]]) -> str:
+    """Return what is wrong with the names in overrides of a suite; empty when nothing is."""
+    known = {one.name: one.limits for one in CONDITIONS if one.suite == suite}
+    for name, limits in overrides.items():
+        if name not in known:
+            return f"unknown check {name!r}{did_you_mean(name, known)}"
+        for limit in limits:
+            if limit not in known[name]:
+                return f"{name}: unknown limit {limit!r}{did_you_mean(limit, known[name])}"
+    return ""
+
+
 def with_overrides(
     conditions: tuple[Condition, ...], overrides: Mapping[str, Mapping[str, float | bool]]
 ) -> list[tuple[Condition, dict[str, float]]]:
-    """Return each condition with its limits. Raises ConfigError for a name that is not known."""
-    for name, limits in overrides.items():
-        if name not in KNOWN:
-            raise ConfigError(
-                f"unknown check {name!r}{did_you_mean(name, KNOWN)}", place="deepchecks"
-            )
-        for limit in limits:
-            if limit not in KNOWN[name]:
-                raise ConfigError(
-                    f"{name}: unknown limit {limit!r}{did_you_mean(limit, KNOWN[name])}",
-                    place="deepchecks",
-                )
+    """Return each condition with its limits; the overrides' names are known to be right."""
     return [
         (one, {**one.limits, **{k: float(v) for k, v in overrides.get(one.name, {}).items()}})
         for one in conditions

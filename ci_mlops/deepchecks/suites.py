@@ -19,6 +19,7 @@ from ci_mlops.evidence import Check, Limit, Outcome
 
 HOST = Path(__file__).with_name("host.py")
 TIMEOUT_S = 1800
+CHECK_LIMIT_S = 900
 OUTCOMES: Mapping[str, Outcome] = {"passed": "passed", "skipped": "skipped", "error": "error"}
 
 
@@ -125,16 +126,13 @@ def _inspect(
     cores: int,
 ) -> Inspection:
     has_train = tables["train"] is not None
-    asked = [(one, limits) for one, limits in wanted if has_train or not one.needs_train]
+    least = min(len(frame) for frame in tables.values() if frame is not None)
+    reasons = {one.title: _why_not(one, least, has_train=has_train) for one, _ in wanted}
+    asked = [(one, limits) for one, limits in wanted if not reasons[one.title]]
     skipped = [
-        Check(
-            name=one.title,
-            outcome="skipped",
-            message="There is no training data to compare with: `data.train` is not set.",
-            source=one.page,
-        )
+        Check(name=one.title, outcome="skipped", message=reasons[one.title], source=one.page)
         for one, _ in wanted
-        if not has_train and one.needs_train
+        if reasons[one.title]
     ]
     python = interpreter(commands)
     with tempfile.TemporaryDirectory(prefix="ci-mlops-") as name:
@@ -156,6 +154,15 @@ def _inspect(
     )
 
 
+def _why_not(one: Condition, rows: int, *, has_train: bool) -> str:
+    """Return why a check is not asked; empty when it is."""
+    if one.needs_train and not has_train:
+        return "There is no training data to compare with: `data.train` is not set."
+    if rows < one.min_rows:
+        return f"Fewer than {one.min_rows} rows: chance alone would break it."
+    return ""
+
+
 def _write(
     folder: Path,
     request: dict[str, Any],
@@ -169,13 +176,13 @@ def _write(
         {"name": one.name, "check": one.check, "condition": one.condition, "limits": _whole(limits)}
         for one, limits in asked
     ]
-    text = json.dumps({**request, "checks": checks, "cores": cores})
+    text = json.dumps({**request, "checks": checks, "cores": cores, "limit_s": CHECK_LIMIT_S})
     (folder / "request.json").write_text(text, encoding="utf-8")
     for part, frame in tables.items():
         if frame is not None:
             _old_types(frame).to_parquet(folder / f"{part}.parquet", index=False)
     for part, made in predictions.items():
-        arrays = {"predicted": np.array([_scalar(one) for one in made.predicted])}
+        arrays = {"predicted": np.array(made.predicted.tolist())}
         if made.scores is not None:
             arrays["scores"] = made.scores
         np.savez(folder / f"predictions-{part}.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub

@@ -1,8 +1,12 @@
 """What people see while a run goes on, and at its end."""
 
+import contextlib
 import io
 import os
 import pty
+import threading
+from collections.abc import Iterator
+from typing import TextIO
 
 from ci_mlops.evidence import Check
 from ci_mlops.progress import display, summary, verdict_lines
@@ -22,30 +26,43 @@ def test_reused_evidence_is_said() -> None:
     assert summary(record("passed", reused_from="b" * 40)) == "1 passed (reused from bbbbbbb)"
 
 
-def test_a_terminal_gets_a_live_table_without_colour_if_asked() -> None:
+@contextlib.contextmanager
+def terminal() -> Iterator[tuple[TextIO, list[str]]]:
+    """Give a terminal's writing end, and once it is left what stood on it."""
     master, slave = pty.openpty()
+    seen: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the end of a terminal is an input error
+            while part := os.read(master, 65536):
+                seen.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    shown: list[str] = []
     with os.fdopen(slave, "w") as stream:
-        with display(["data", "model"], {"TERM": "xterm", "NO_COLOR": "1"}, stream) as shown:
-            shown.started("data")
-            shown.ended("data", record("passed"))
-        stream.flush()
-        seen = os.read(master, 100_000).decode()
+        yield stream, shown
+    reader.join()
     os.close(master)
-    assert "data" in seen
-    assert "1 passed" in seen
-    assert "waits" in seen
-    assert "\x1b[32m" not in seen
+    shown.append(b"".join(seen).decode())
+
+
+def test_a_terminal_gets_a_live_table_without_colour_if_asked() -> None:
+    with terminal() as (stream, shown):
+        environ = {"TERM": "xterm", "NO_COLOR": "1"}
+        with display(["data", "model"], environ, stream) as live:
+            live.started("data")
+            live.ended("data", record("passed"))
+    assert "data" in shown[0]
+    assert "1 passed" in shown[0]
+    assert "waits" in shown[0]
+    assert "\x1b[32m" not in shown[0]
 
 
 def test_a_terminal_in_ci_gets_plain_lines() -> None:
-    master, slave = pty.openpty()
-    with os.fdopen(slave, "w") as stream:
-        with display(["data"], {"CI": "true"}, stream) as shown:
-            shown.started("data")
-        stream.flush()
-        seen = os.read(master, 1000).decode()
-    os.close(master)
-    assert seen.strip() == "data ..."
+    with terminal() as (stream, shown), display(["data"], {"CI": "true"}, stream) as live:
+        live.started("data")
+    assert shown[0].strip() == "data ..."
 
 
 def test_verdict_lines_name_the_reason_and_the_remedy() -> None:

@@ -1,11 +1,12 @@
 """Stage data: the contract, what moved, what leaks, and Deepchecks' view of it."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ci_mlops.dataset.settings import Contract
+from ci_mlops.deepchecks import conditions
 from ci_mlops.stage import Findings, Stage, Workspace
 from ci_mlops.values import Share, Value
 
@@ -56,6 +57,13 @@ class DataStage(Stage):
     """Limits of the checks."""
     deepchecks: bool | Mapping[str, Mapping[str, Annotated[float | bool, Field()]]] = True
     """Whether Deepchecks' integrity and train-test suites run too; or, by check, other limits."""
+
+    @model_validator(mode="after")
+    def _known_checks(self) -> Self:
+        given = self.deepchecks if isinstance(self.deepchecks, Mapping) else {}
+        if fault := conditions.unknown("data", given):
+            raise ValueError(f"deepchecks: {fault}")
+        return self
 
     def inputs(self, workspace: Workspace) -> Mapping[str, str]:
         """Return the task, which decides what Deepchecks looks for."""

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ci_mlops.dataset.settings import ColumnName
+from ci_mlops.deepchecks import conditions
 from ci_mlops.errors import CannotLook
 from ci_mlops.stage import Findings, Stage, Workspace
 from ci_mlops.stats import metrics as catalogue
@@ -120,6 +121,9 @@ class ModelStage(Stage):
             for column, edges in item.items() if isinstance(item, Mapping) else ():
                 if not all(a < b for a, b in pairwise(edges)):
                     raise ValueError(f"slices.{column}: edges must rise from each to the next")
+        given = self.deepchecks if isinstance(self.deepchecks, Mapping) else {}
+        if fault := conditions.unknown("model", given):
+            raise ValueError(f"deepchecks: {fault}")
         return self
 
     def rules(self, task: str) -> Mapping[str, MetricRule]:

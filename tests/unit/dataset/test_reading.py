@@ -119,6 +119,23 @@ def test_a_folder_keeps_its_partition_columns(tmp_path: Path, suffix: str) -> No
     assert found["region"].astype(str).tolist() == ["north east", "south"]
 
 
+def test_a_folder_has_the_columns_of_every_file(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    pd.DataFrame({"age": [1], "label": [0]}).to_parquet(tmp_path / "data" / "a.parquet")
+    later = pd.DataFrame({"age": [1.5], "label": [1], "word": ["x"]})
+    later.to_parquet(tmp_path / "data" / "b.parquet")
+    found = read_table(tmp_path, "data", settings()).frame
+    assert found["age"].tolist() == [1.0, 1.5]
+    assert found["word"].isna().tolist() == [True, False]
+
+
+def test_a_text_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    whole = pd.DataFrame({"word": ["abcdef"], "label": [1]}).to_parquet(compression=None)
+    write(tmp_path / "a.parquet", whole.replace(b"abcdef", b"abc\xffef"))
+    with pytest.raises(CannotLook, match="cannot be read: .*UTF8"):
+        read_table(tmp_path, "a.parquet", settings())
+
+
 def test_the_default_partition_is_a_missing_value(tmp_path: Path) -> None:
     write(tmp_path / "data" / "year=2025" / "a.csv", ROWS)
     write(tmp_path / "data" / "year=__HIVE_DEFAULT_PARTITION__" / "a.csv", ROWS)

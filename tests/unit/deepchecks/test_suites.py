@@ -13,8 +13,10 @@ import pytest
 from ci_mlops.command import Commands
 from ci_mlops.deepchecks import conditions, environment, suites
 from ci_mlops.deepchecks.suites import Inspection, inspect_data, inspect_model
-from ci_mlops.errors import CannotLook, ConfigError
+from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check
+from ci_mlops.stages.data import DataStage
+from ci_mlops.stages.model import ModelStage
 
 
 @dataclass(frozen=True)
@@ -189,9 +191,22 @@ def test_a_suite_that_hangs_cannot_look(
         ({"multivariate_drift": {"max_drift": 1}}, 'did you mean "max_drift_value"'),
     ],
 )
-def test_unknown_names_are_refused(overrides: Any, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        conditions.with_overrides(conditions.CONDITIONS, overrides)
+def test_unknown_names_are_refused_when_mlops_yml_is_read(overrides: Any, words: str) -> None:
+    assert words in conditions.unknown("data", overrides)
+    with pytest.raises(ValueError, match=words):
+        DataStage(deepchecks=overrides)
+    with pytest.raises(ValueError, match="unknown check"):
+        ModelStage(deepchecks=overrides)
+    assert conditions.unknown("data", {"multivariate_drift": {"max_drift_value": 1}}) == ""
+
+
+def test_too_few_rows_for_a_check_are_said(commands: Commands, tmp_path: Path) -> None:
+    found = named(look(commands, tmp_path, test=table(100, "binary", 2)))
+    check = found["deepchecks-feature-label-correlation-change"]
+    assert (check.outcome, check.message) == (
+        "skipped",
+        "Fewer than 200 rows: chance alone would break it.",
+    )
 
 
 def test_every_condition_says_why() -> None:
