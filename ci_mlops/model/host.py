@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import struct
 import sys
 import time
@@ -17,6 +18,7 @@ import traceback
 
 MAIN_PID = os.getpid()
 MAX_BODY = 1 << 31
+SOUND_THREADS = {"jemalloc_bg_thd"}  # pyarrow's allocator, which handles a fork
 LOADERS = {
     ".joblib": "joblib",
     ".pkl": "joblib",
@@ -471,6 +473,12 @@ class Host:
                 gc.enable()
         return {"wall_ns": wall, "cpu_ns": cpu}, b""
 
+    def modules(self, header, body):
+        return {"modules": modules()}, b""
+
+    def preload(self, header, body):
+        return preload(header["modules"]), b""
+
     def freeze(self, header, body):
         """Collect garbage once and take what is left out of later collections."""
         gc.collect()
@@ -505,20 +513,85 @@ def _remedy(fault):
     return ""
 
 
-def main():
+# --- processes ----------------------------------------------------------------------------------
+
+
+# Only such as start no thread when imported; the project's own code is never shared.
+SHARED = ("joblib", "lightgbm", "numpy", "pandas", "scipy", "skops", "sklearn", "xgboost")
+
+
+def modules():
+    """The modules of shareable libraries that a loaded model needed."""
+    return sorted(name for name in sys.modules if name.split(".")[0] in SHARED)
+
+
+def preload(names):
+    """Import modules before any fork, which is sound only while there is no other thread."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception:
+            continue  # made by hand, or only in the model: the fork will see to it
+    gc.collect()
+    gc.freeze()
+    return {"sound": set(_threads()) <= SOUND_THREADS}
+
+
+def _threads():
+    """The names of this process's other native threads; of one unknown where it cannot be seen."""
+    try:
+        found = []
+        for one in os.listdir("/proc/self/task"):
+            if int(one) != os.getpid():
+                with open("/proc/self/task/%s/comm" % one) as file:
+                    found.append(file.read().strip())
+        return found
+    except (OSError, ValueError):
+        return ["unknown"]
+
+
+def fork(header):
+    """Fork a process that answers over two named pipes; return its id, or its pipes inside it."""
+    global MAIN_PID
+    pid = os.fork()
+    if pid:
+        return pid, None
+    MAIN_PID = os.getpid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.chdir(header["root"])
+    sys.path[0] = header["root"]
+    requests = os.open(header["requests"], os.O_RDONLY)
+    return 0, (requests, os.open(header["answers"], os.O_WRONLY))
+
+
+def serve(requests, answers):
     """Answer requests until the pipe ends."""
-    requests, answers = int(sys.argv[1]), int(sys.argv[2])
-    os.dup2(2, 1)  # whatever the model's code prints must not meet the protocol
-    for pipe in (requests, answers):
-        os.set_inheritable(pipe, False)
-    sys.path[0] = os.getcwd()
     host = Host()
     while True:
         frame = receive(requests)
         if frame is None or frame[0]["op"] == "stop":
             break
+        if frame[0]["op"] == "fork":
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+            pid, pipes = fork(frame[0])
+            if pipes:
+                os.close(requests)
+                os.close(answers)
+                return serve(*pipes)
+            send(answers, {"ok": True, "pid": pid})
+            continue
         told, data = host.answer(*frame)
         send(answers, told, data)
+
+
+def main():
+    """Answer requests over the two pipes that the arguments name."""
+    requests, answers = int(sys.argv[1]), int(sys.argv[2])
+    os.dup2(2, 1)  # whatever the model's code prints must not meet the protocol
+    for pipe in (requests, answers):
+        os.set_inheritable(pipe, False)
+    sys.path[0] = os.getcwd()
+    serve(requests, answers)
     sys.stdout.flush()
     os._exit(0)
 

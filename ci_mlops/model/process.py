@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -90,6 +90,7 @@ class ModelProcess:
         self.commands = commands
         self.env = dict(env or {})
         self.peak_memory_bytes = 0
+        self._look_again = 0.0
         self.handshake: Handshake | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
@@ -165,6 +166,26 @@ class ModelProcess:
         told, _ = self._ask("predict", {"op": "time", "calls": calls})
         return Times(wall_ns=tuple(told["wall_ns"]), cpu_ns=tuple(told["cpu_ns"]))
 
+    def modules(self) -> list[str]:
+        """Return the modules of shareable libraries that the loaded model needed."""
+        told, _ = self._ask("load", {"op": "modules"})
+        return [str(one) for one in told["modules"]]
+
+    def preload(self, modules: Sequence[str]) -> bool:
+        """Import libraries; return whether forks of the process are sound from then on."""
+        told, _ = self._ask("load", {"op": "preload", "modules": list(modules)})
+        return bool(told["sound"])
+
+    def fork(self, settings: ModelSettings, *, root: Path) -> "ForkedProcess":
+        """Return a process like this one, without the cost of its start, for another model."""
+        return ForkedProcess(
+            settings,
+            root=root,
+            commands=self.commands,
+            parent=lambda request: self._ask("load", request)[0],
+            errors=self._errors,
+        )
+
     def _ask(
         self, doing: str, header: Mapping[str, Any], body: bytes = b""
     ) -> tuple[Mapping[str, Any], bytes]:
@@ -204,7 +225,7 @@ class ModelProcess:
             if not readable:
                 self._watch(doing, deadline)
                 # A child that outlived the process holds the pipe open, so its end never comes.
-                if self._process is not None and self._process.poll() is not None:
+                if not self._runs():
                     raise self._ended(doing)
                 continue
             piece = os.read(self._answers, min(size, 1 << 20))
@@ -216,6 +237,9 @@ class ModelProcess:
         return b"".join(parts)
 
     def _watch(self, doing: str, deadline: float) -> None:
+        if time.monotonic() < self._look_again:
+            return
+        self._look_again = time.monotonic() + POLL_S
         used = self._memory()
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
         if used > self.settings.memory_mb * 1024 * 1024:
@@ -230,6 +254,9 @@ class ModelProcess:
                 f"took longer than {self.settings.timeout_s:g} s",
                 "Raise `model.timeout_s`, if the model really needs it",
             )
+
+    def _runs(self) -> bool:
+        return self._process is None or self._process.poll() is None
 
     def _memory(self) -> int:
         try:
@@ -260,6 +287,65 @@ class ModelProcess:
         lines = self._errors.read().decode("utf-8", "replace").splitlines()
         kept = [line.strip() for line in lines if line.strip()]
         return kept[-1][:300] if kept else ""
+
+
+class ForkedProcess(ModelProcess):
+    """A fork of a process that has imported the libraries already; a context manager."""
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        root: Path,
+        commands: Commands,
+        parent: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        errors: IO[bytes] | None,
+    ) -> None:
+        """Prepare, but start nothing; `parent` asks the process that forks."""
+        super().__init__(settings, root=root, commands=commands)
+        self._parent = parent
+        self._errors = errors
+        self._pid = 0
+
+    def __enter__(self) -> Self:
+        """Fork. Raises CannotLook when the parent has ended."""
+        with tempfile.TemporaryDirectory(prefix="ci-mlops-") as folder:
+            names = {name: f"{folder}/{name}" for name in ("requests", "answers")}
+            for name in names.values():
+                os.mkfifo(name, mode=0o600)
+            # For reading and writing, so that opening waits for nobody.
+            self._requests, self._answers = (
+                os.open(name, os.O_RDWR | os.O_NONBLOCK) for name in names.values()
+            )
+            try:
+                told = self._parent({"op": "fork", "root": str(self.root), **names})
+                self._pid = int(told["pid"])
+                self.freeze()  # it answers, so it holds both ends
+            except BaseException:
+                self.__exit__()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill the process with all its children."""
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid) if self.pid else None
+            for one in (*process.children(recursive=True), process) if process else ():
+                with contextlib.suppress(psutil.Error):
+                    one.kill()
+        self._errors = None  # the parent's
+        super().__exit__()
+
+    @property
+    def pid(self) -> int:
+        """The process's id, 0 before it runs."""
+        return self._pid
+
+    def _runs(self) -> bool:
+        return psutil.pid_exists(self.pid)
+
+    def _ended(self, doing: str) -> CannotLook:
+        return self._fault(doing, "ended its process")
 
 
 def interpreter(settings: ModelSettings, root: Path) -> Path:

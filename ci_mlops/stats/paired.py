@@ -15,7 +15,7 @@ import numpy as np
 LEVEL = 0.998
 """Level of each look: up to 8 looks then alarm falsely in less than 2 % even without the margin."""
 PROCESS_NOISE = 0.01
-"""How far identical programs lie apart for the whole life of a process (layout, page colouring)."""
+"""How far identical programs lie apart, at least, for the whole life of a process (layout)."""
 APART = 0.15
 """A launch this far from the others is named, and left out where it is alone."""
 MIN_LAUNCHES = 3
@@ -76,14 +76,17 @@ def estimate(launches: Sequence[Sequence[float]], level: float = LEVEL) -> Estim
     """Return the relative change over launches of block log ratios, each of shape (blocks,).
 
     The median over launches of their medians, inside the sign interval of all blocks widened by
-    what processes differ by: z * 1 % / sqrt(launches).
+    what processes differ by: z * noise / sqrt(launches), where the noise is the standard deviation
+    of the launches' medians, and 1 % at least.
     """
     from scipy.stats import norm
 
     blocks = np.concatenate([np.asarray(one, dtype=float) for one in launches])
-    middle = float(np.median([np.median(one) for one in launches]))
+    medians = [float(np.median(one)) for one in launches]
+    middle = float(np.median(medians))
     low, high = sign_interval(blocks, level)
-    wider = float(norm.ppf((1 + level) / 2)) * PROCESS_NOISE / math.sqrt(len(launches))
+    noise = max(PROCESS_NOISE, float(np.std(medians, ddof=1)) if len(medians) > 1 else 0.0)
+    wider = float(norm.ppf((1 + level) / 2)) * noise / math.sqrt(len(launches))
     low, high = min(low, middle) - wider, max(high, middle) + wider
     return Estimate(change=math.expm1(middle), low=math.expm1(low), high=math.expm1(high))
 

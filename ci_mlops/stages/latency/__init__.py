@@ -13,6 +13,8 @@ class Budgets(Value):
 
     p50_ms: Annotated[float, Field(gt=0)] | None = None
     """Median time of one prediction of one row, in milliseconds."""
+    p95_ms: Annotated[float, Field(gt=0)] | None = None
+    """95th percentile of the time of one prediction of one row, in milliseconds."""
     rows_per_s: Annotated[float, Field(gt=0)] | None = None
     """Rows predicted in a second, in the largest batch."""
     peak_memory_mb: Annotated[float, Field(gt=0)] | None = None
@@ -43,13 +45,16 @@ class LatencyStage(Stage):
     """Turns of base, head, head, base in each launch."""
     benchmarks: Annotated[str, Field(min_length=1)] | None = None
     """A folder of the project's own pytest-benchmark tests, run by both sides' interpreters."""
+    calibrate: bool = False
+    """Whether two copies of the base are compared too, which shows this runner's own noise."""
     on_inconclusive: Literal["warn", "fail"] = "warn"
     """What it counts as when the runner is too noisy to tell."""
 
     @model_validator(mode="after")
     def _one_row_is_measured(self) -> Self:
-        if self.budgets.p50_ms is not None and 1 not in self.batch_sizes:
-            raise ValueError("`budgets.p50_ms` is for one row: add 1 to `batch_sizes`")
+        for name in ("p50_ms", "p95_ms"):
+            if getattr(self.budgets, name) is not None and 1 not in self.batch_sizes:
+                raise ValueError(f"`budgets.{name}` is for one row: add 1 to `batch_sizes`")
         return self
 
     def run(self, workspace: Workspace) -> Findings:

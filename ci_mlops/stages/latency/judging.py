@@ -3,7 +3,8 @@
 import os
 import platform
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from ci_mlops.evidence import (
 )
 from ci_mlops.stage import Findings, Side, Workspace
 from ci_mlops.stages.latency import LatencyStage, benchmark_files, own
-from ci_mlops.stages.latency.measuring import Measured, SizedRows, launch, processors
+from ci_mlops.stages.latency.measuring import Launcher, Measured, Samples, SizedRows, processors
 from ci_mlops.stats import paired
 
 if TYPE_CHECKING:
@@ -52,17 +53,20 @@ def judge(settings: LatencyStage, workspace: Workspace) -> Findings:
     measured, decisions = _measure(settings, sides, workspace, rows, limit)
     checks = [_speed(settings, size, decisions.get(size), measured, missing) for size in rows]
     checks += _budgets(settings, measured, workspace.head)
-    own_found = own.run(settings.benchmarks, sides, workspace) if settings.benchmarks else []
+    own_found = _own(settings, sides, workspace)
     checks += [_own_check(settings, one, sides) for one in own_found]
-    if settings.benchmarks and not own_found:
-        raise CannotLook(f"{settings.benchmarks} holds no benchmark", place="stages.latency")
+    floor = _floor(settings, sides, workspace, rows) if settings.calibrate else {}
     return Findings(
         checks=tuple(checks),
-        metrics=tuple(_metrics(measured)),
+        metrics=(*_metrics(measured), *_floor_metrics(floor)),
         tables=(_table(measured), *_surroundings()),
         charts=tuple(_charts(measured, min(rows))),
         artifacts=_artifacts(measured, own_found, sides, workspace),
-        notes=(*([differ] if differ else []), *_notes(decisions)),
+        notes=(
+            *([differ] if differ else []),
+            *_notes(decisions, measured),
+            *(_floor_said(size, one) for size, one in floor.items()),
+        ),
         tools={f"model's {n}": v for n, v in measured.versions.items()}
         | {"pytest-benchmark": _version("pytest-benchmark")},
     )
@@ -121,16 +125,31 @@ def _measure(
     measured = Measured()
     random_ = random.Random()  # noqa: S311 - it chooses processors and turns, not secrets
     decisions: dict[int, paired.Decision] = {}
-    for number in range(settings.launches):
-        launch(measured, sides, workspace, rows, blocks=settings.blocks, random_=random_)
-        if len(sides) == 1 and number + 1 >= SINGLE_LAUNCHES:
-            break
-        decisions = {
-            size: paired.decide(launches, limit) for size, launches in measured.launches.items()
-        }
-        if decisions and all(one.answer != "cannot tell" for one in decisions.values()):
-            break
+    with Launcher(sides, workspace) as launcher:
+        for number in range(settings.launches):
+            launcher.launch(measured, rows, blocks=settings.blocks, random_=random_)
+            if len(sides) == 1 and number + 1 >= SINGLE_LAUNCHES:
+                break
+            decisions = {
+                size: paired.decide(launches, limit) for size, launches in measured.launches.items()
+            }
+            if decisions and all(one.answer != "cannot tell" for one in decisions.values()):
+                break
     return measured, decisions
+
+
+def _floor(
+    settings: LatencyStage, sides: tuple[Side, ...], workspace: Workspace, rows: SizedRows
+) -> dict[int, paired.Estimate]:
+    """Compare two copies of the first side: what differs then is the runner's noise."""
+    first = sides[0]
+    twins = (replace(first, name="base"), replace(first, name="head"))
+    same = {size: dict.fromkeys(("base", "head"), one[first.name]) for size, one in rows.items()}
+    measured, _ = _measure(settings, twins, workspace, same, settings.max_slowdown_percent / 100)
+    return {
+        size: paired.estimate([one.wall for one in launches])
+        for size, launches in measured.launches.items()
+    }
 
 
 def _speed(
@@ -149,32 +168,43 @@ def _speed(
         return Check(
             name=name, outcome="skipped", observed=head, unit="ms", message=f"{message}{missing}."
         )
+    both = {side: measured.samples[side, size] for side in ("base", "head")}
+    return _decided(settings, decision, both, name=name, subject=f"predicting {_rows_said(size)}")
+
+
+def _decided(
+    settings: LatencyStage,
+    decision: paired.Decision,
+    samples: Mapping[str, Samples],
+    *,
+    name: str,
+    part: str = "",
+    subject: str = "it",
+) -> Check:
     base, head = (
-        1000 * float(np.median(getattr(measured.samples[name, size], decision.clock)))
-        for name in ("base", "head")
+        1000 * float(np.median(getattr(samples[side], decision.clock))) for side in ("base", "head")
     )
-    outcome: Outcome = {"slower": "failed", "not slower": "passed"}.get(
-        decision.answer,
-        "failed" if settings.on_inconclusive == "fail" else "inconclusive",
-    )  # type: ignore[assignment]  # the words are outcomes
+    told: dict[paired.Answer, Outcome] = {"slower": "failed", "not slower": "passed"}
+    undecided: Outcome = "failed" if settings.on_inconclusive == "fail" else "inconclusive"
+    outcome = told.get(decision.answer, undecided)
     shown: paired.Estimate = getattr(decision, decision.clock)
     clock = "CPU" if decision.clock == "cpu" else "wall"
     percent = 100 * shown.change
     words = {
-        "slower": f"Predicting {_rows_said(size)} became {percent:.1f} % slower",
-        "not slower": f"Predicting {_rows_said(size)} did not become slower ({percent:+.1f} %)",
-        "cannot tell": f"Could not tell whether predicting {_rows_said(size)} became slower "
-        f"({percent:+.1f} %)",
+        "slower": f"{subject} became {percent:.1f} % slower",
+        "not slower": f"{subject} did not become slower ({percent:+.1f} %)",
+        "cannot tell": f"could not tell whether {subject} became slower ({percent:+.1f} %)",
     }[decision.answer]
     return Check(
         name=name,
+        slice=part,
         outcome=outcome,
         observed=percent,
         limit=Limit(at_most=settings.max_slowdown_percent),
         interval=Interval(low=100 * shown.low, high=100 * shown.high, level=paired.LEVEL),
         unit="%",
-        message=f"{words}: {base:.3g} → {head:.3g} ms on the {clock} clock, in "
-        f"{decision.launches} launches of both.",
+        message=f"{words[0].upper()}{words[1:]}: {base:.3g} → {head:.3g} ms on the {clock} clock, "
+        f"in {decision.launches} launches of both.",
         remedy="" if outcome == "passed" else _remedy(decision.answer),
     )
 
@@ -197,10 +227,13 @@ def _budgets(settings: LatencyStage, measured: Measured, head: Side) -> Iterable
     sizes = sorted({size for _, size in measured.samples})
     one, many = sizes[0], sizes[-1]
     median = float(np.median(measured.samples["head", one].wall))
+    # Of each launch, and of those the median: a single bad moment is not the model's.
+    p95 = float(np.median([found[1] for found in measured.samples["head", one].percentiles]))
     largest = float(np.median(measured.samples["head", many].wall))
     memory = max(measured.memory_bytes["head"]) / 1e6
     figures = (
         ("p50", budgets.p50_ms, 1000 * median, "ms", "most"),
+        ("p95", budgets.p95_ms, 1000 * p95, "ms", "most"),
         ("throughput", budgets.rows_per_s, many / largest, "rows/s", "least"),
         ("peak-memory", budgets.peak_memory_mb, memory, "MB", "most"),
         ("file-size", budgets.file_size_mb, _size(head) / 1e6, "MB", "most"),
@@ -232,50 +265,53 @@ def _size(side: Side) -> int:
 # --- the project's own benchmarks ---------------------------------------------------------------
 
 
-def _own_check(settings: LatencyStage, one: own.Own, sides: tuple[Side, ...]) -> Check:
-    if len(sides) == 1:
-        median = 1000 * float(np.median(one.seconds["head"]))
-        return Check(
-            name="own-benchmark",
-            slice=one.name,
-            outcome="skipped",
-            observed=median,
-            unit="ms",
-            message=f"It takes {median:.3g} ms; there is no base to compare with.",
-        )
-    if "head" not in one.seconds or "base" not in one.seconds:
-        only = "base" if "base" in one.seconds else "head"
-        gone = only == "base"
-        return Check(
-            name="own-benchmark",
-            slice=one.name,
-            outcome="warned" if gone else "skipped",
-            message=f"This benchmark is only at {only}, so nothing was compared.",
-            remedy="Keep its name, or say in the pull request why it is gone" if gone else "",
-        )
-    ratios = one.log_ratios()
-    percents = sorted(100 * float(np.expm1(ratio)) for ratio in ratios)
-    limit = settings.max_slowdown_percent
-    outcome: Outcome = "inconclusive"
-    if percents[0] > limit:
-        outcome = "failed"
-    elif percents[-1] <= limit:
-        outcome = "passed"
-    if outcome == "inconclusive" and settings.on_inconclusive == "fail":
-        outcome = "failed"
-    middle = float(np.median(percents))
-    return Check(
-        name="own-benchmark",
-        slice=one.name,
-        outcome=outcome,
-        observed=middle,
-        limit=Limit(at_most=limit),
-        interval=Interval(low=percents[0], high=percents[-1], level=1 - 2 * 0.5 ** len(percents)),
-        unit="%",
-        message=f"It changed by {middle:+.1f} % in the median of {len(percents)} launches in turn, "
-        f"which lie between {percents[0]:+.1f} % and {percents[-1]:+.1f} %.",
-        remedy="" if outcome == "passed" else "Profile it; every launch must agree to decide",
+def _own(settings: LatencyStage, sides: tuple[Side, ...], workspace: Workspace) -> list[own.Own]:
+    if settings.benchmarks is None:
+        return []
+    limit = settings.max_slowdown_percent / 100
+    found = own.run(
+        settings.benchmarks,
+        sides,
+        workspace,
+        blocks=settings.blocks,
+        launches=settings.launches,
+        told=lambda one: paired.decide(one.launches, limit).answer != "cannot tell",
     )
+    if not found:
+        raise CannotLook(f"{settings.benchmarks} holds no benchmark", place="stages.latency")
+    return found
+
+
+def _own_check(settings: LatencyStage, one: own.Own, sides: tuple[Side, ...]) -> Check:
+    if one.launches and not one.faults:
+        decision = paired.decide(one.launches, settings.max_slowdown_percent / 100)
+        return _decided(settings, decision, one.samples, name="own-benchmark", part=one.name)
+    outcome, message, remedy = _without_pair(one, {side.name for side in sides})
+    return Check(
+        name="own-benchmark", slice=one.name, outcome=outcome, message=message, remedy=remedy
+    )
+
+
+def _without_pair(one: own.Own, sides: set[str]) -> tuple[Outcome, str, str]:
+    """Say why a benchmark has nothing to be compared with: outcome, message, remedy."""
+    if "head" in one.faults:
+        failed = one.faults["head"].startswith("failed")
+        said = f"At head it did not run: {one.faults['head']}."
+        return ("error" if failed else "warned"), said, "Mend it, or remove it from the folder"
+    takes = (
+        f"It takes {1000 * float(np.median(one.samples['head'].wall)):.3g} ms"
+        if ("head" in one.samples)
+        else ""
+    )
+    if "base" in one.faults:
+        said = f"{takes or 'It runs'} at head, and did not run at base: {one.faults['base']}."
+        return "warned", said, "Nothing was compared; the next pull request will have a base"
+    if "base" not in sides:
+        return "skipped", f"{takes}; there is no base to compare with.", ""
+    if "head" not in one.samples:
+        said = "This benchmark is only at base, so nothing was compared."
+        return "warned", said, "Keep its name, or say in the pull request why it is gone"
+    return "skipped", f"{takes}; it is only at head, so nothing was compared.", ""
 
 
 # --- the report ---------------------------------------------------------------------------------
@@ -300,7 +336,7 @@ def _table(measured: Measured) -> Table:
         (
             name,
             size,
-            *(round(1000 * float(np.percentile(samples.wall, q)), 4) for q in (50, 95, 99)),
+            *(round(1000 * float(one), 4) for one in np.median(samples.percentiles, axis=0)),
             round(1000 * float(np.median(samples.cpu)), 4),
             round(float(np.median(measured.load_s[name])), 2),
             round(max(measured.memory_bytes[name]) / 1e6, 1),
@@ -352,7 +388,7 @@ def _surroundings() -> Iterable[Table]:
     yield Table(title="The machine", columns=("what", "value"), rows=tuple(rows))
 
 
-def _notes(decisions: dict[int, paired.Decision]) -> Iterable[str]:
+def _notes(decisions: dict[int, paired.Decision], measured: Measured) -> Iterable[str]:
     for size, decision in decisions.items():
         if decision.apart:
             listed = ", ".join(str(n + 1) for n in decision.apart)
@@ -360,6 +396,29 @@ def _notes(decisions: dict[int, paired.Decision]) -> Iterable[str]:
                 f"Launch {listed} of {decision.launches} lay over 15 % from the others for "
                 f"{_rows_said(size)}: a process can be slow for its whole life."
             )
+    if measured.forked:
+        yield (
+            f"{measured.forked} launches were forks of a process that had the libraries loaded: "
+            "base and head have the same interpreter and versions."
+        )
+
+
+def _floor_said(size: int, one: paired.Estimate) -> str:
+    low, high = 100 * one.low, 100 * one.high
+    return (
+        f"Noise floor: two copies of the same model lay {100 * one.change:+.1f} % apart "
+        f"({low:+.1f} to {high:+.1f} %) when predicting {_rows_said(size)} on this runner."
+    )
+
+
+def _floor_metrics(floor: Mapping[int, paired.Estimate]) -> Iterable[Metric]:
+    for size, one in floor.items():
+        yield Metric(
+            name="noise floor",
+            slice=_rows_said(size),
+            unit="%",
+            value=100 * max(abs(one.low), abs(one.high)),
+        )
 
 
 def _artifacts(
@@ -378,9 +437,9 @@ def _artifacts(
             if name == side.name
         ]
         entries += [
-            benchmark_files.entry(one.name, one.rounds[side.name], {})
+            benchmark_files.entry(one.name, samples.wall, {"cpu_seconds": samples.cpu})
             for one in found
-            if side.name in one.rounds
+            if (samples := one.samples.get(side.name)) is not None
         ]
         path = folder / f"{side.name}.json"
         benchmark_files.write(path, entries, side.commit)
