@@ -10,7 +10,7 @@ from ci_mlops.deepchecks.suites import Inspection, inspect_data
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check, Limit, Metric, Outcome
 from ci_mlops.stage import Findings, Side, Workspace
-from ci_mlops.stages.data import DataStage, faults
+from ci_mlops.stages.data import DataStage, faults, leaks, one_part, shifts, two_parts
 from ci_mlops.stages.data.faults import Fault, Look
 
 REMEDY_AT_BASE = "It is not new; mend it when you can"
@@ -88,15 +88,15 @@ def _all(
     data, limits = side.data, settings.limits
     for part, frame in parts.items():
         learned = None if frame is reference else reference
-        yield from faults.broken_rules(
+        yield from one_part.broken_rules(
             part, frame, learned, given=settings.contract, settings=data, limits=limits
         )
-        yield from faults.within_one_part(part, frame, data, limits)
+        yield from one_part.within_one_part(part, frame, data, limits)
     if parts:
-        yield from faults.leaks(parts.get("train", parts["test"]), data, limits)
+        yield from leaks.leaks(parts.get("train", parts["test"]), data, limits)
     if "train" in parts:
         base_train = before.get("train")
-        yield from faults.between_parts(
+        yield from two_parts.between_parts(
             parts["train"], parts["test"], data, limits, base_train=base_train
         )
     for part, frame in before.items():
@@ -105,7 +105,7 @@ def _all(
             same = f"The {part} data is the base's."
             yield from (Look(check=name, slice=what, why=same) for name in ("shift", "label-shift"))
         elif part in parts:
-            yield from faults.shifts(what, frame, parts[part], data, limits)
+            yield from shifts.shifts(what, frame, parts[part], data, limits)
 
 
 def _known(seen: Iterable[Fault | Look]) -> dict[tuple[str, str], float]:
@@ -224,8 +224,8 @@ def _gains(
         message = f"Fewer than {faults.FEWEST_ROWS} rows cannot tell."
         yield Check(name="leak", slice="against base", outcome="inconclusive", message=message)
         return
-    now = faults.powers(frame, workspace.head.data)
-    then = faults.powers(old, workspace.base.data)
+    now = leaks.powers(frame, workspace.head.data)
+    then = leaks.powers(old, workspace.base.data)
     best = max(then.values(), default=0.0)
     better = False
     for name, value in now.items():
