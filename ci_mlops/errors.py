@@ -14,7 +14,8 @@ class Stop(Exception):  # noqa: N818 - a stop is not always somebody's error
 
     def __str__(self) -> str:
         line = f"{self.place}: {self.fault}" if self.place else self.fault
-        line = f"{line}. {self.remedy}" if self.remedy else line
+        stop = "" if line.endswith(("?", ".", "!")) else "."
+        line = f"{line}{stop} {self.remedy}" if self.remedy else line
         return " ".join(line.split())
 
 

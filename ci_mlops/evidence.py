@@ -219,6 +219,8 @@ class Run(Value):
     left_out: Annotated[Many[StageName], Field(max_length=100)] = ()
     """Stages of `mlops.yml` that `--only` or `--skip` left out of this run."""
     reused: Annotated[Many[StageName], Field(max_length=100)] = ()
+    records: Annotated[Mapping[StageName, Sha256], Field(max_length=100)] = {}
+    """Digest of each stage's record file as this run left it."""
     gate_changes: Annotated[Many[Change], Field(max_length=500)] = ()
     """Changes to rules: stages, gate and policies; they take effect after the merge."""
     subject_changes: Annotated[Many[Change], Field(max_length=500)] = ()
@@ -332,6 +334,8 @@ def read_folder(folder: Path) -> Folder:
             continue
         try:
             records[stage] = read_record(path)
+            if run.records.get(stage, file_sha256(path)) != file_sha256(path):
+                raise EvidenceError("was changed after the run wrote it", place=str(path))
         except EvidenceError as fault:
             records[stage] = fault
     return Folder(run=run, records=records)

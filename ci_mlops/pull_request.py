@@ -13,7 +13,7 @@ from ci_mlops.checkout import Base, Repository
 from ci_mlops.command import Commands
 from ci_mlops.config import Config, Loaded
 from ci_mlops.errors import CannotLook, ConfigError
-from ci_mlops.evidence import Change, Run, Subject
+from ci_mlops.evidence import Change, Run, Subject, file_sha256
 from ci_mlops.github import Workflow
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.plan import Plan, plan
@@ -56,6 +56,11 @@ class PullRequest:
             stages=self.plan.names(),
             left_out=self.plan.left_out,
             reused=tuple(reused),
+            records={
+                name: file_sha256(path)
+                for name in self.plan.names()
+                if (path := workspace.folder / "evidence" / f"{name}.json").is_file()
+            },
             gate_changes=self.gate_changes,
             subject_changes=self.subject_changes,
             subjects=self.subjects(),

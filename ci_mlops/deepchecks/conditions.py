@@ -24,6 +24,9 @@ class Condition:
     why: str
     """Why this limit; Deepchecks' own default cried wolf on clean data where another is said."""
     page: str
+    broken: str
+    """What it means when it is broken, in a sentence."""
+    remedy: str
     tasks: tuple[str, ...] = ("binary", "multiclass", "regression")
     needs_train: bool = False
     grave: bool = True
@@ -50,6 +53,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"max_ratio": 0.01},
         why="Deepchecks' 0.1 %; 1 % lets single odd values pass.",
         page=f"{DOCS}/data_integrity/plot_special_chars.html",
+        broken="Values that hold nothing but special characters stand for something else.",
+        remedy="Write what is unknown as empty, and mend the rest where the data comes from",
         grave=False,
     ),
     Condition(
@@ -59,6 +64,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"max_allowed_null_types": 1},
         why="Deepchecks' default.",
         page=f"{DOCS}/data_integrity/plot_mixed_nulls.html",
+        broken="A column writes missing values in several ways.",
+        remedy="Write each missing value the same way, best as empty",
         grave=False,
     ),
     Condition(
@@ -68,6 +75,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"max_ratio": 0.01},
         why="Deepchecks' 0; 1 % lets single long texts pass.",
         page=f"{DOCS}/data_integrity/plot_string_length_out_of_bounds.html",
+        broken="Some texts are far shorter or longer than the others of their column.",
+        remedy="Look at the longest and shortest texts: cut-off or joined rows look like this",
         grave=False,
     ),
     Condition(
@@ -77,6 +86,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"threshold": 0.8},
         why="Deepchecks' default.",
         page=f"{DOCS}/data_integrity/plot_feature_label_correlation.html",
+        broken="A column alone predicts the label.",
+        remedy="Check whether it is known before the decision; if not, drop it",
     ),
     Condition(
         check="FeatureFeatureCorrelation",
@@ -85,6 +96,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"threshold": 0.95, "n_pairs": 5},
         why="Deepchecks' 0.9 and 0 pairs; correlated features are usual and harm little.",
         page=f"{DOCS}/data_integrity/plot_feature_feature_correlation.html",
+        broken="Pairs of columns say nearly the same.",
+        remedy="Drop one of each pair",
         grave=False,
     ),
     Condition(
@@ -94,6 +107,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"max_new": 0},
         why="Deepchecks' default.",
         page=f"{DOCS}/train_test_validation/plot_new_label.html",
+        broken="The test data has classes that the model was never trained on.",
+        remedy="Add rows of them to the training data, or take them out of the task",
         tasks=("binary", "multiclass"),
         needs_train=True,
     ),
@@ -104,6 +119,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={},
         why="Deepchecks' default.",
         page=f"{DOCS}/train_test_validation/plot_string_mismatch_comparison.html",
+        broken="The test data spells a category in a way that the training data does not.",
+        remedy="Spell it as the training data does, or train again",
         needs_train=True,
         grave=False,
     ),
@@ -114,6 +131,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"ratio": 0.01},
         why="Deepchecks' default.",
         page=f"{DOCS}/train_test_validation/plot_datasets_size_comparison.html",
+        broken="The test data is very small beside the training data.",
+        remedy="Hold back more rows for the test",
         needs_train=True,
     ),
     Condition(
@@ -123,6 +142,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"threshold": 0.3},
         why="Deepchecks' 0.2 failed clean splits of 2,000 rows.",
         page=f"{DOCS}/train_test_validation/plot_feature_label_correlation_change.html",
+        broken="A column predicts the label in one part and not in the other.",
+        remedy="Check how the column was made in each part: a leak looks like this",
         needs_train=True,
         min_rows=200,
     ),
@@ -133,6 +154,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"max_drift_value": 0.25},
         why="Deepchecks' default.",
         page=f"{DOCS}/train_test_validation/plot_multivariate_drift.html",
+        broken="A classifier tells test rows from training rows: columns moved, alone or together.",
+        remedy="Compare the parts column by column, then in pairs; train on data like the test's",
         needs_train=True,
     ),
     Condition(
@@ -142,6 +165,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"max_allowed_drift_score": 0.2},
         why="Deepchecks' 0.15 lies within reach of chance for 500 test rows.",
         page=f"{DOCS}/model_evaluation/plot_prediction_drift.html",
+        broken="The model's answers are distributed differently in the test data.",
+        remedy="Find out what moved: the data (stage data says) or the model",
         needs_train=True,
     ),
     Condition(
@@ -151,6 +176,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"threshold": 0.5},
         why="Deepchecks' 0.1 for every class failed clean splits; stage model judges over-fitting.",
         page=f"{DOCS}/model_evaluation/plot_train_test_performance.html",
+        broken="The model is far worse on the test data than on the data it was trained on.",
+        remedy="Regularise it, or train on more rows: it learned its rows by heart",
         needs_train=True,
         grave=False,
     ),
@@ -161,6 +188,8 @@ CONDITIONS: tuple[Condition, ...] = (
         limits={"min_allowed_gain": 0.0},
         why="Deepchecks' 0.1 for every class failed clean splits; stage model judges the gain.",
         page=f"{DOCS}/model_evaluation/plot_simple_model_comparison.html",
+        broken="The model is no better than always giving the most frequent answer.",
+        remedy="Check its features and label, then its training",
         needs_train=True,
         grave=False,
     ),

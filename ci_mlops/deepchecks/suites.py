@@ -20,6 +20,8 @@ from ci_mlops.evidence import Check, Limit, Outcome
 HOST = Path(__file__).with_name("host.py")
 TIMEOUT_S = 1800
 CHECK_LIMIT_S = 900
+LARGE = 500_000
+"""Rows above which model checks run one after the other: each takes a gigabyte per million."""
 OUTCOMES: Mapping[str, Outcome] = {"passed": "passed", "skipped": "skipped", "error": "error"}
 
 
@@ -63,6 +65,8 @@ def inspect_data(
 ) -> Inspection:
     """Run the integrity and train-test checks. Raises CannotLook without an environment."""
     del cache
+    if label not in test.columns:
+        raise CannotLook(f"has no column {label!r}", place="the test data")
     known = task or _task_of(test[label])
     wanted = conditions.with_overrides(conditions.chosen("data", known), overrides)
     request = {"task": known, "label": label, "categorical": list(categorical), "time": time}
@@ -111,7 +115,7 @@ def inspect_model(
         tables=tables,
         predictions=predictions,
         commands=commands,
-        cores=cores,
+        cores=cores if len(train) + len(test) <= LARGE else 1,
     )
 
 
@@ -190,7 +194,7 @@ def _write(
 
 def _old_types(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with types that pandas 2 reads back as it would from a CSV file."""
-    made = frame.reset_index(drop=True).copy()
+    made = frame.reset_index(drop=True)
     for name in made.columns:
         column = made[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -214,6 +218,8 @@ def _check(one: Condition, limits: Mapping[str, float], told: Mapping[str, Any] 
         message = f"Deepchecks' {one.check} could not look: {message}"
     elif outcome == "skipped":
         message = f"Deepchecks' {one.check} does not apply: {message}"
+    elif outcome != "passed":
+        message = f"{one.broken} Deepchecks: {message}"
     observed = told.get("observed")
     return Check(
         name=one.title,
@@ -221,7 +227,7 @@ def _check(one: Condition, limits: Mapping[str, float], told: Mapping[str, Any] 
         observed=float(observed) if observed is not None else None,
         limit=_limit(one, limits) if observed is not None else None,
         message=message[:2000],
-        remedy="" if outcome in {"passed", "skipped"} else f"What it looks at: {one.page}",
+        remedy="" if outcome in {"passed", "skipped"} else one.remedy,
         source=one.page,
     )
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def ks_critical(n: int, m: int, alpha: float) -> float:
     return math.sqrt(-math.log(alpha / 2) / 2 * (n + m) / (n * m))
 
 
-def total_variation(reference: Mapping[object, int], current: Mapping[object, int]) -> float:
+def total_variation(reference: Mapping[Any, int], current: Mapping[Any, int]) -> float:
     """Return half the sum of the absolute differences of shares, 0 to 1, of two counts."""
     n, m = sum(reference.values()), sum(current.values())
     return 0.5 * sum(

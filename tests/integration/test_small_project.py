@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci_mlops import evidence
-from tests import project
+from tests import broken_inputs, project
 from tests.conftest import Repo, clean_environ
 from tests.project import ci_mlops
 
@@ -18,11 +18,7 @@ from tests.project import ci_mlops
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """Return the project with a base commit and a branch that changes a comment."""
-    path = tmp_path_factory.mktemp("small") / "repo"
-    path.mkdir()
-    repo = Repo(path)
-    repo.git("init", "-q", "-b", "main")
-    project.make(repo)
+    repo = broken_inputs.new_repo(tmp_path_factory.mktemp("small") / "repo")
     repo.git("checkout", "-q", "-b", "feature")
     return repo
 
@@ -69,80 +65,45 @@ def test_a_pull_request_cannot_loosen_the_rules_that_judge_it(small: Repo) -> No
     assert any(reason["stage"] == "model" for reason in document["reasons"])
 
 
-@pytest.mark.parametrize(
-    ("broken", "words"),
-    [
-        ({"data/test.csv": None}, "data/test.csv"),
-        ({"data/test.csv": "id,income\n\x00\n"}, "data/test.csv"),
-        ({"data/test.csv": "id,income,debt,sex\n1,2,3,male\n"}, "approved"),
-        ({"data/train.csv": "id,income,sex,approved\n1,2,male,1\n2,2,male,0\n"}, "debt"),
-        ({"train.py": "raise SystemExit('no licence')\n"}, "no licence"),
-        ({"train.py": "open('model.joblib', 'w').write('x')\n"}, "model.joblib"),
-        (
-            {
-                "train.py": "from pathlib import Path\nPath('model.joblib').unlink(missing_ok=True)\n"
-            },
-            "model.joblib",
-        ),
-        ({"mlops.yml": "stages.latncy: 1\n"}, "mlops.yml:1"),
-    ],
-    ids=[
-        "no-data",
-        "binary-data",
-        "no-label",
-        "no-column",
-        "no-training",
-        "bad-model",
-        "no-model",
-        "bad-config",
-    ],
-)
-def test_a_broken_input_is_never_green_and_always_one_clear_line(
-    small: Repo, broken: dict[str, str | None], words: str
-) -> None:
-    for name, text in broken.items():
-        path = small.path / name
-        path.unlink() if text is None else path.write_text(text, encoding="utf-8")
+@pytest.mark.parametrize("broken", broken_inputs.FILES)
+def test_a_broken_input_is_never_green_and_always_one_clear_line(small: Repo, broken: str) -> None:
+    files, words = broken_inputs.FILES[broken]
     try:
-        code, output, errors = ci_mlops(small.path, "run")
+        code, said = broken_inputs.run_with(small, files)
     finally:
         small.git("checkout", "-q", ".")
-    assert code in {1, 2}, output + errors
-    assert "Traceback" not in output + errors
-    lines = [line for line in (output + errors).splitlines() if words in line]
-    assert lines, output + errors
+    assert code in {1, 2}, said
+    assert "Traceback" not in said
+    assert [line for line in said.splitlines() if words in line], said
 
 
-@pytest.mark.parametrize("damage", ["missing", "torn", "empty", "foreign", "no-check"])
-def test_damaged_evidence_is_never_green(small: Repo, tmp_path: Path, damage: str) -> None:
-    ci_mlops(small.path, "run")
-    path = small.path / ".mlops/evidence/policy.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    if damage == "missing":
-        path.unlink()
-    elif damage == "torn":
-        path.write_text(json.dumps(record)[:-9], encoding="utf-8")
-    elif damage == "empty":
-        path.write_text("", encoding="utf-8")
-    else:
-        changed = {"subjects": [{"name": "head.model", "sha256": "0" * 64}]}
-        record |= changed if damage == "foreign" else {"checks": [], "outcome": "skipped"}
-        path.write_text(json.dumps(record), encoding="utf-8")
-    code, output, _ = ci_mlops(small.path, "verdict")
-    assert code == 1
-    assert "policy" in output
+@pytest.mark.parametrize("damage", broken_inputs.RECORDS)
+def test_damaged_evidence_is_never_green(small: Repo, damage: str) -> None:
+    code, said = broken_inputs.verdict_with(small, damage)
+    assert code == 1, said
+    assert [line for line in said.splitlines() if "policy" in line]
+
+
+@pytest.mark.parametrize("rule", broken_inputs.RULES)
+def test_a_policy_that_is_not_there_is_never_green(tmp_path: Path, rule: str) -> None:
+    code, said = broken_inputs.first_commit_with(tmp_path / "repo", rule)
+    assert code == 2, said
+    assert "Traceback" not in said
+    assert broken_inputs.RULES[rule][1] in said
+
+
+def test_a_base_that_is_not_there_is_never_green(small: Repo) -> None:
+    code, output, errors = ci_mlops(small.path, "run", "--base", "no-such-commit")
+    assert code == 2, output
+    assert "no-such-commit" in errors
 
 
 def test_no_base_is_said_aloud(tmp_path: Path) -> None:
-    path = tmp_path / "repo"
-    path.mkdir()
-    repo = Repo(path)
-    repo.git("init", "-q", "-b", "main")
-    project.make(repo)
+    repo = broken_inputs.new_repo(tmp_path / "repo")
     code, output, errors = ci_mlops(repo.path, "run")
     assert code == 0, output + errors
     assert "first commit" in output
-    assert "first commit" in (path / ".mlops/report.md").read_text(encoding="utf-8")
+    assert "first commit" in (repo.path / ".mlops/report.md").read_text(encoding="utf-8")
 
 
 def test_interrupt_leaves_no_half_record(small: Repo) -> None:
