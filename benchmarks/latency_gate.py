@@ -5,8 +5,8 @@ each to a file of raw times (`--raw`); then, and with `--analyse` alone, it prin
 writes results/latency_gate.json. Three scikit-learn models and one ONNX model (where `make test`
 has made its environment), unchanged, really changed (as many more trees, iterations or neurons as
 cost that much), or with a wait put in (processor, sleep, lock); every other decision with burners
-that take the processors away at random. Each decision keeps all of its launches, so the rule is
-replayed on them for any limit, and by drawing launches anew.
+that take the processors away at random. Each goes on until it is decided for all of three limits
+and keeps its launches, so the rule is replayed on them, and by drawing launches anew.
 
 Beside each decision stands what the rules in use would say of two stored runs of the same machine,
 made within the same seconds: github-action-benchmark (mean over 110, 120 or 200 % of the former)
@@ -47,10 +47,10 @@ from ci_mlops.stats import paired
 TOP = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "latency_gate.json"
 LIMITS = (0.03, 0.05, 0.10)
-LAUNCHES = 8
-BLOCKS = 24
+LAUNCHES = 24
+BLOCKS = 8
 FEATURES = 20
-FRESH_EVERY = 8
+FRESH_EVERY = 12
 """One decision of so many starts every launch from fresh interpreters."""
 STUDY_PY = """
 import threading
@@ -105,12 +105,12 @@ from sklearn.datasets import make_classification
 from sklearn.neural_network import MLPClassifier
 
 x, y = make_classification(4000, 20, n_informative=8, random_state=0)
-model = MLPClassifier((2000, int(sys.argv[2])), max_iter=2, random_state=0).fit(x, y)
+model = MLPClassifier((1000, int(sys.argv[2])), max_iter=2, random_state=0).fit(x, y)
 with open(sys.argv[1], "wb") as file:
     file.write(to_onnx(model, numpy.zeros((1, 20), dtype="float32")).SerializeToString())
 """
 SIDES = ("base", "head")
-PLAIN_SIZE = {"forest": 100, "boosting": 300, "onnx": 2000}
+PLAIN_SIZE = {"forest": 100, "boosting": 300, "onnx": 1000}
 """Trees, iterations or neurons of the models whose work can be changed."""
 CHANGES = ("none", "+5 % work", "+10 % work", "+10 % processor", "+10 % sleep", "+10 % lock")
 RULES = {
@@ -158,7 +158,7 @@ def collect(raw: Path, seconds: float) -> None:
         study = _Study(root, commands)
         models = [one for one in ("logistic", "forest", "boosting", "onnx") if study.has(one)]
         # Mostly without any change: what matters most is rare.
-        cases = [(m, c) for c in (*["none"] * 4, *CHANGES) for m in models if _possible(m, c)]
+        cases = [(m, c) for c in (*["none"] * 7, *CHANGES) for m in models if _possible(m, c)]
         number = 0
         while time.monotonic() < end:
             if number % len(cases) == 0:
@@ -203,9 +203,12 @@ class _Study:
         before = self._alone(base)
         started = time.monotonic()
         with Launcher((base, head), self._workspace(base, head), fork=not fresh) as launcher:
-            for _ in range(LAUNCHES):
+            decided = False
+            while not decided and len(seconds) < LAUNCHES:
                 launcher.launch(measured, rows, blocks=BLOCKS, random_=self.random)
                 seconds.append(round(time.monotonic() - started, 2))
+                answers = [paired.decide(measured.launches[1], limit).answer for limit in LIMITS]
+                decided = "cannot tell" not in answers
         after = self._alone(head)
         return {
             "model": model,
@@ -231,7 +234,7 @@ class _Study:
         measured = Measured()
         rows: SizedRows = {1: {side.name: self.frame.iloc[:1]}}
         with Launcher((side,), self._workspace(side, side), fork=False) as launcher:
-            launcher.launch(measured, rows, blocks=BLOCKS, random_=self.random)
+            launcher.launch(measured, rows, blocks=3 * BLOCKS, random_=self.random)
         return measured.samples[side.name, 1]
 
     def _seconds(self, path: str, model: str) -> float:
@@ -367,7 +370,7 @@ def analyse(decisions: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def replay(launches: Sequence[paired.Launch], limit: float) -> paired.Decision:
     """Decide as the stage does: after each launch, until it can tell."""
-    for count in range(paired.MIN_LAUNCHES, len(launches) + 1):
+    for count in range(1, len(launches) + 1):
         decision = paired.decide(launches[:count], limit)
         if decision.answer != "cannot tell":
             break
@@ -423,7 +426,7 @@ def _seconds_table(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _drawn_table(unchanged: Sequence[dict[str, Any]], draws: int = 2000) -> list[dict[str, Any]]:
-    """Draw 8 launches at random from all of an unchanged model's, and decide on them."""
+    """Draw launches at random from all of an unchanged model's, and decide on them."""
     rng = np.random.default_rng(0)
     pools: dict[str, list[paired.Launch]] = defaultdict(list)
     for one in unchanged:
@@ -447,7 +450,7 @@ def _drawn_table(unchanged: Sequence[dict[str, Any]], draws: int = 2000) -> list
 
 
 def _changes_table(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The change that all 8 launches show, by model: what was put in is not what comes out."""
+    """The change that all launches show, by model: what was put in is not what comes out."""
     by_case: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for one in decisions:
         launches = _launches(one)

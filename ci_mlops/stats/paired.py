@@ -1,8 +1,10 @@
 """Did it get slower? Paired times of two programs, measured in turn in several launches of both.
 
 Source of the design: duet benchmarking (Bulej et al., ICPE 2020) and randomised
-multiple interleaved trials (Abedi and Brecht, ICPE 2017); the constants are
-judgement so far, and benchmarks/latency_gate.py is there to measure them.
+multiple interleaved trials (Abedi and Brecht, ICPE 2017). A process can be a fifth slower than its
+twin for its whole life, so a launch of both counts as one observation, however long it lasts, and
+nothing is assumed about how launches spread. The constants are what benchmarks/latency_gate.py
+measured best.
 """
 
 import math
@@ -12,13 +14,16 @@ from typing import Literal
 
 import numpy as np
 
-LEVEL = 0.998
-"""Level of each look: up to 8 looks then alarm falsely in less than 2 % even without the margin."""
-PROCESS_NOISE = 0.01
-"""How far identical programs lie apart, at least, for the whole life of a process (layout)."""
+LEVEL = 0.95
+"""Level of the interval that is shown, and whose upper end acquits."""
+BLAMING_LEVEL = 0.98
+"""Level of the interval whose lower end blames: seven launches at least."""
+SLACK = 0.02
+"""How far an interval may reach over the limit; a tenth of the limit where that is more."""
 APART = 0.15
-"""A launch this far from the others is named, and left out where it is alone."""
-MIN_LAUNCHES = 3
+"""A launch this far from the others is named."""
+MIN_LAUNCHES = 6
+"""Fewer have no interval at the level above."""
 CPU_BOUND = 1.05
 """Wall over CPU time below which a program hardly waits for anything."""
 
@@ -75,20 +80,13 @@ def sign_interval(values: np.ndarray, level: float) -> tuple[float, float]:
 def estimate(launches: Sequence[Sequence[float]], level: float = LEVEL) -> Estimate:
     """Return the relative change over launches of block log ratios, each of shape (blocks,).
 
-    The median over launches of their medians, inside the sign interval of all blocks widened by
-    what processes differ by: z * noise / sqrt(launches), where the noise is the standard deviation
-    of the launches' medians, and 1 % at least.
+    The median over launches of their medians, and its sign interval.
     """
-    from scipy.stats import norm
-
-    blocks = np.concatenate([np.asarray(one, dtype=float) for one in launches])
-    medians = [float(np.median(one)) for one in launches]
-    middle = float(np.median(medians))
-    low, high = sign_interval(blocks, level)
-    noise = max(PROCESS_NOISE, float(np.std(medians, ddof=1)) if len(medians) > 1 else 0.0)
-    wider = float(norm.ppf((1 + level) / 2)) * noise / math.sqrt(len(launches))
-    low, high = min(low, middle) - wider, max(high, middle) + wider
-    return Estimate(change=math.expm1(middle), low=math.expm1(low), high=math.expm1(high))
+    medians = np.array([np.median(one) for one in launches])
+    low, high = sign_interval(medians, level)
+    return Estimate(
+        change=math.expm1(float(np.median(medians))), low=math.expm1(low), high=math.expm1(high)
+    )
 
 
 def lying_apart(launches: Sequence[Launch]) -> tuple[int, ...]:
@@ -101,32 +99,38 @@ def lying_apart(launches: Sequence[Launch]) -> tuple[int, ...]:
 def decide(launches: Sequence[Launch], limit: float) -> Decision:
     """Decide about a slowdown of `limit` (0.05 for 5 %) from the launches so far, at least one.
 
-    "slower" where the change on either clock lies above the limit and its lower bound above the
-    limit less a slack. "not slower" where the change on the wall clock lies within the limit and
-    its upper bound below the limit plus the slack; the CPU clock's bound serves as well where
-    neither program waits. Nothing is decided before the third launch.
+    "slower" where the change on either clock lies above the limit, and the lower end of its
+    interval at 98 % above the limit less the slack. "not slower" where the change on the wall clock
+    lies within the limit, and the upper end of its interval at 95 % below the limit plus the slack;
+    the CPU clock's upper end serves as well where neither program waits. Nothing is decided before
+    there are enough launches for such an interval.
     """
-    apart = lying_apart(launches)
-    # One launch of many that lies apart is a slow process, several are a fact.
-    kept = [
-        one
-        for n, one in enumerate(launches)
-        if not (len(apart) == 1 and n in apart and len(launches) > MIN_LAUNCHES)
-    ]
-    wall, cpu = (estimate([getattr(one, clock) for one in kept]) for clock in ("wall", "cpu"))
-    slack = max(0.02, limit / 10)
-    busy = max(one.waiting for one in kept) <= CPU_BOUND
+    clocks: tuple[Clock, ...] = ("wall", "cpu")
+    blocks = {clock: [getattr(one, clock) for one in launches] for clock in clocks}
+    shown = {clock: estimate(ones) for clock, ones in blocks.items()}
+    wall, cpu = shown["wall"], shown["cpu"]
+    slack = max(SLACK, limit / 10)
     answer: Answer = "cannot tell"
     clock: Clock = "wall"
-    if len(launches) >= MIN_LAUNCHES:
-        guilty = [one for one in (wall, cpu) if one.change > limit and one.low > limit - slack]
-        acquitting = [one.high for one in ((wall, cpu) if busy else (wall,))]
-        if guilty:
-            answer = "slower"
-            clock = "wall" if guilty[0] is wall else "cpu"
-        # The wall clock's own change must hold too: the CPU clock is blind to sleep and locks.
-        elif wall.change <= limit and min(acquitting) < limit + slack:
-            answer = "not slower"
+    guilty = [
+        one
+        for one, ones in blocks.items()
+        if 2 * 0.5 ** len(launches) <= 1 - BLAMING_LEVEL
+        and shown[one].change > limit
+        and estimate(ones, BLAMING_LEVEL).low > limit - slack
+    ]
+    busy = float(np.median([one.waiting for one in launches])) <= CPU_BOUND
+    acquitting = min(wall.high, cpu.high) if busy else wall.high
+    if guilty:
+        answer, clock = "slower", guilty[0]
+    # The wall clock's own change must hold too: the CPU clock is blind to sleep and locks.
+    elif len(launches) >= MIN_LAUNCHES and wall.change <= limit and acquitting < limit + slack:
+        answer = "not slower"
     return Decision(
-        answer=answer, clock=clock, wall=wall, cpu=cpu, launches=len(launches), apart=apart
+        answer=answer,
+        clock=clock,
+        wall=wall,
+        cpu=cpu,
+        launches=len(launches),
+        apart=lying_apart(launches),
     )

@@ -33,15 +33,15 @@ class LatencyStage(Stage):
     alone: ClassVar[bool] = True
     uses: ClassVar[tuple[str, ...]] = ("data.test", "model", "code")
 
-    max_slowdown_percent: Annotated[float, Field(gt=0, le=1000)] = 10
+    max_slowdown_percent: Annotated[float, Field(gt=0, le=1000)] = 5
     """How much slower than at the base the median prediction may become, in percent."""
     batch_sizes: Annotated[Many[Annotated[int, Field(ge=1)]], Field(min_length=1)] = (1, 100)
     """Rows in a prediction; each size is measured."""
     budgets: Budgets = Budgets()
     """Absolute limits."""
-    launches: Annotated[int, Field(ge=3, le=30)] = 8
+    launches: Annotated[int, Field(ge=7, le=100)] = 24
     """Fresh starts of both models at most; it stops earlier once it can tell."""
-    blocks: Annotated[int, Field(ge=4, le=500)] = 24
+    blocks: Annotated[int, Field(ge=1, le=500)] = 8
     """Turns of base, head, head, base in each launch."""
     benchmarks: Annotated[str, Field(min_length=1)] | None = None
     """A folder of the project's own pytest-benchmark tests, run by both sides' interpreters."""

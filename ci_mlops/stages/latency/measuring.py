@@ -22,7 +22,7 @@ SizedRows = dict[int, dict[str, "pd.DataFrame"]]
 """Rows to ask about, by batch size and side."""
 SLICE_S = 0.004
 """A slice is this long at least: enough calls that the hand-over does not matter."""
-LAUNCH_S = 8.0
+LAUNCH_S = 4.0
 """Blocks of one batch in one launch take no longer than this, but for the least number of them."""
 WARM_UP_CALLS = 6
 
@@ -114,9 +114,9 @@ class Launcher:
         commands = self.workspace.commands
         return ModelProcess(side.model, root=side.root, commands=commands, env=ONE_THREAD)
 
-    def _prepare_forks(self, modules: list[str]) -> None:
+    def _prepare_forks(self, modules: list[str] | None) -> None:
         models = [(side.model, side.root) for side in self.sides if side.model is not None]
-        if not modules or len({interpreter(model, root) for model, root in models}) != 1:
+        if modules is None or len({interpreter(model, root) for model, root in models}) != 1:
             return
         model, root = models[-1]
         commands = self.workspace.commands
@@ -126,10 +126,10 @@ class Launcher:
             self._parent = parent
 
 
-def _shared(loaded: Sequence[Handshake], workers: Sequence[ModelProcess]) -> list[str]:
-    """Return the library modules that both sides loaded; none where a version differs."""
+def _shared(loaded: Sequence[Handshake], workers: Sequence[ModelProcess]) -> list[str] | None:
+    """Return the library modules that both sides loaded; None where a version differs."""
     if any(one.versions != loaded[0].versions for one in loaded):
-        return []
+        return None
     found = [set(one.modules()) for one in workers]
     return sorted(set.intersection(*found))
 
@@ -192,8 +192,8 @@ def calls_of(seconds: float) -> int:
 
 
 def blocks_within(blocks: int, seconds: float) -> int:
-    """Return how many blocks of slices of so many seconds fit into a launch, 4 at least."""
-    return max(4, min(blocks, int(LAUNCH_S / (4 * max(seconds, 1e-9)))))
+    """Return how many blocks of slices of so many seconds fit into a launch, 1 at least."""
+    return max(1, min(blocks, int(LAUNCH_S / (4 * max(seconds, 1e-9)))))
 
 
 def paired_blocks(
