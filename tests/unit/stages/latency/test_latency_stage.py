@@ -29,7 +29,7 @@ from tests.conftest import clean_environ
 from tests.unit.stages.latency import latency_spaces as make
 
 TURNS = 10_000
-QUICK: dict[str, Any] = {"launches": 3, "blocks": 8, "max_slowdown_percent": 50}
+QUICK: dict[str, Any] = {"launches": 7, "blocks": 4, "max_slowdown_percent": 50}
 
 BENCHMARK_PY = """
 def test_sum(benchmark):
@@ -470,7 +470,7 @@ def test_times_that_are_all_alike_make_no_chart() -> None:
         {"batch_sizes": (0,)},
         {"batch_sizes": (100,), "budgets": {"p50_ms": 5}},
         {"batch_sizes": (100,), "budgets": {"p95_ms": 5}},
-        {"launches": 2},
+        {"launches": 6},
         {"budgets": {"p50_ms": np.inf}},
     ],
 )
