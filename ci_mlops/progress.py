@@ -43,9 +43,10 @@ class Display(Protocol):
 
 @contextmanager
 def display(
-    stages: Sequence[str], environ: Mapping[str, str], stream: TextIO = sys.stderr
+    stages: Sequence[str], environ: Mapping[str, str], stream: TextIO | None = None
 ) -> Iterator[Display]:
     """Choose the display: live on a terminal, plain lines in CI, in pipes and on dumb terminals."""
+    stream = stream or sys.stderr
     live = stream.isatty() and not environ.get("CI") and environ.get("TERM") != "dumb"
     if not live:
         yield Lines(stream)
