@@ -13,6 +13,7 @@ from ci_mlops.report.content import (
     content,
     counted,
     outcome_counts,
+    rows_said,
     worst_first,
 )
 from ci_mlops.report.escape import code, markdown, plain, shortened
@@ -101,9 +102,7 @@ def _observed(check: Check) -> str:
 def _meaning(check: Check) -> str:
     place = f" {code(str(check.place))}" if check.place else ""
     remedy = f" {markdown(check.remedy)}" if check.remedy else ""
-    rows = (
-        f" ({check.rows:,} rows)" if check.rows is not None and "n = " not in check.message else ""
-    )
+    rows = f" {said}" if (said := rows_said(check)) else ""
     remedy = f"{remedy}." if remedy and remedy[-1] not in ".!?" else remedy
     return f"{markdown(check.message)}{rows}{place}{remedy}"
 
