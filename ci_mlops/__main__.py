@@ -4,10 +4,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from ci_mlops import __version__
+from ci_mlops import REPOSITORY, __version__
 from ci_mlops.errors import Stop
 
-ISSUES = "https://github.com/ci-mlops/ci-mlops/issues/new"
+ISSUES = f"https://github.com/{REPOSITORY}/issues/new"
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:

@@ -34,6 +34,7 @@ def _init(arguments: Namespace, environ: Environ) -> int:
         data=arguments.data,
         label=arguments.label,
         model=arguments.model,
+        single_workflow=arguments.single_workflow,
         force=arguments.force,
     )
     print(written.text())
@@ -43,7 +44,8 @@ def _init(arguments: Namespace, environ: Environ) -> int:
 def _plan(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, plan
 
-    del environ
+    if arguments.matrix:
+        return _matrix(arguments, environ)
     path = _config_path(arguments)
     stages = config.load(path).config.stages.chosen()
     planned = plan.plan(stages, only=arguments.only, skip=arguments.skip)
@@ -61,6 +63,23 @@ def _plan(arguments: Namespace, environ: Environ) -> int:
         print(f"{number}. {stage.name}{after}{alone}\n   {stage.question}")
     if planned.left_out:
         print(f"left out: {', '.join(planned.left_out)}")
+    return 0
+
+
+def _matrix(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import projects
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+
+    print(
+        projects.matrix(
+            _config_path(arguments).resolve().parent,
+            every=arguments.all,
+            base=arguments.base,
+            commands=Commands(environ=environ),
+            workflow=Workflow.from_environ(environ),
+        )
+    )
     return 0
 
 
