@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from ci_mlops import parser
 
 if TYPE_CHECKING:
     from ci_mlops.evidence import Run
+    from ci_mlops.publish import Published
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
@@ -152,6 +154,25 @@ def _verdict(arguments: Namespace, environ: Environ) -> int:
     return decided.exit_code
 
 
+def _publish(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config, publish
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+
+    path = _config_path(arguments)
+    folder = arguments.folder or path.parent / ".mlops"
+    commands = Commands(environ=environ)
+    published = publish.publish(
+        folder,
+        config=path,
+        gate_of=lambda run: _gate(arguments, run, environ),
+        via=arguments.via or config.load(path).config.publish.via,
+        workflow=Workflow.from_environ(environ),
+        commands=commands,
+    )
+    return _say_published(published, as_json=arguments.json)
+
+
 def _schema(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, evidence
 
@@ -171,6 +192,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "plan": _plan,
     "report": _report,
     "verdict": _verdict,
+    "publish": _publish,
     "schema": _schema,
 }
 
@@ -222,3 +244,14 @@ def _say(decided: "Verdict", run: "Run", *, as_json: bool, reports: Sequence[Pat
     print("\n".join(verdict_lines(decided, run)))
     for file in reports:
         print(f"   {os.path.relpath(file)}")
+
+
+def _say_published(published: "Published", *, as_json: bool) -> int:
+    from ci_mlops.github import escape_command
+
+    for kind, lines in (("notice", published.notices), ("warning", published.warnings)):
+        for line in lines:
+            print(f"::{kind}::{escape_command(line)}", file=sys.stderr if as_json else sys.stdout)
+    for one in published.judged:
+        _say(one.verdict, one.run, as_json=as_json, reports=published.files)
+    return max((one.verdict.exit_code for one in published.judged), default=0)

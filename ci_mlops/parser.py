@@ -74,6 +74,19 @@ Holds .mlops/evidence (or --evidence) against the gate: the base's, or that of t
   ci-mlops verdict --json | jq -r .verdict
 """,
     ),
+    "publish": (
+        "show the verdict on GitHub: summary, comment, check, SARIF and JUnit",
+        """\
+Judges the evidence in .mlops, writes report.md, report.html, report.sarif and report.junit.xml
+there, and, in a workflow run with GITHUB_TOKEN, the job's summary and outputs (verdict, report,
+evidence), one comment on the pull request, edited in place, and a check on the tested commit. The
+exit code is the verdict's own: publishing that fails is a warning.
+
+  ci-mlops publish              in the job that made the evidence
+  ci-mlops publish --via cml    let CML post the comment
+  ci-mlops publish --run ID     in a trusted job (workflow_run): judge the evidence of another run
+""",
+    ),
     "schema": (
         "print the JSON Schema of mlops.yml or of the evidence",
         """\
@@ -144,6 +157,19 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("--output", {"type": Path, "metavar": "DIR", "help": "default: beside the evidence"}),
     ),
     "verdict": (CONFIG, EVIDENCE, JSON),
+    "publish": (
+        CONFIG,
+        ("--folder", {"type": Path, "metavar": "DIR", "help": "default: .mlops beside mlops.yml"}),
+        (
+            "--run",
+            {"type": int, "metavar": "ID", "help": "the workflow run to judge, from the API"},
+        ),
+        (
+            "--via",
+            {"choices": ("github", "cml"), "help": "who comments (default: as mlops.yml says)"},
+        ),
+        JSON,
+    ),
     "schema": (
         (
             "which",
