@@ -15,8 +15,10 @@ from ci_mlops.github import Workflow
 
 MAX_JOBS = 256
 """GitHub starts at most so many jobs from a matrix (docs: "Usage limits")."""
-NOT_A_PATH = re.compile(r"[*?\[\]!\\\x00-\x1f\x7f]")
-"""What the runner would read as a pattern, or as the end of a line, in the path of an artifact."""
+NOT_A_PATH = re.compile(r"[*?\[\]!\\,\x00-\x1f\x7f]")
+"""What the runner would read as a pattern, or as the end of a line, in the path of an artifact; and
+the comma, which the key of a cache may not hold."""
+DOCUMENTATION = tuple(name for name in checkout.DOCUMENTATION if name != FILE_NAME)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -60,7 +62,7 @@ def concerned(projects: Iterable[Project], changed: Iterable[str]) -> tuple[Proj
     """
     projects, changed = tuple(projects), tuple(changed)
     shared = [name for name in changed if not any(one.holds(name) for one in projects)]
-    if any(not name.endswith(checkout.DOCUMENTATION) for name in shared):
+    if any(not name.endswith(DOCUMENTATION) for name in shared):
         return projects
     return tuple(one for one in projects if any(one.holds(name) for name in changed))
 
@@ -102,7 +104,7 @@ def _load(repository: Repository, tracked: Iterable[str]) -> tuple[Project, ...]
         file = _file(folder)
         if NOT_A_PATH.search(folder):
             raise ConfigError(
-                "its folder's name holds a character that GitHub reads as a pattern",
+                "its folder's name holds a character that GitHub does not take for itself",
                 place=json.dumps(file),
                 remedy="Rename the folder",
             )
@@ -124,7 +126,8 @@ def _load(repository: Repository, tracked: Iterable[str]) -> tuple[Project, ...]
 
 
 def _folders(names: Iterable[str]) -> list[str]:
-    paths = (PurePosixPath(name) for name in names)
+    # A workflow may well have this name too; `ci-mlops init` gives it to its own.
+    paths = (PurePosixPath(name) for name in names if not name.startswith(".github/"))
     return sorted(path.parent.as_posix() for path in paths if path.name == FILE_NAME)
 
 

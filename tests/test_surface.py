@@ -76,7 +76,7 @@ def test_what_the_auditor_was_told_to_ignore_is_one_thing_with_a_reason() -> Non
     [("vendor.github-workflows", WORKFLOWS), ("vendor.github-actions", ACTIONS)],
 )
 def test_the_schemas_hold(schema: str, files: list[Path]) -> None:
-    command = [BIN / "check-jsonschema", "--builtin-schema", schema, *files]
+    command = [str(BIN / "check-jsonschema"), "--builtin-schema", schema, *map(str, files)]
     done = subprocess.run(command, env=clean_environ(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -217,6 +217,19 @@ def test_only_a_pull_request_restores_and_only_for_itself() -> None:
 def test_the_job_that_may_write_runs_nothing_of_the_pull_request() -> None:
     for file in (TOP / ".github/workflows/publish.yml", TOP / "actions/publish/action.yml"):
         assert not [s for s in steps(file) if s.get("uses", "").startswith("actions/")]
+
+
+def test_only_the_step_that_publishes_gets_the_token() -> None:
+    for file in ACTIONS:
+        holders = [
+            step["name"]
+            for step in steps(file)
+            if "token" in str(step).lower() and not step.get("uses", "").startswith("$/")
+        ]
+        assert holders in ([], ["Publish"]), file
+    run = {step["name"]: step for step in steps(TOP / "actions" / "run" / "action.yml")}
+    secret = run["Publish"]["env"]["GITHUB_TOKEN"]
+    assert secret == "${{ inputs.publish == 'true' && inputs.token || '' }}"
 
 
 def test_our_name_stands_in_one_place() -> None:

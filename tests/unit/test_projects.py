@@ -36,6 +36,7 @@ def found(repo: Repo, commands: Commands, *, every: bool = False) -> list[str]:
         (["risk/shared.py"], (LOANS, FRAUD)),
         (["README.md", "risk/notes.rst"], ()),
         (["loans/README.md"], (LOANS,)),
+        ([".github/workflows/mlops.yml"], (LOANS, FRAUD)),
         ([], ()),
     ],
 )
@@ -56,6 +57,11 @@ def test_pull_request(repo: Repo, commands: Commands) -> None:
     assert found(repo, commands, every=True) == ["loans", "fraud"]
     repo.commit({"README.md": "1"})
     assert found(repo, commands) == []
+
+
+def test_a_workflow_of_that_name_is_no_project(repo: Repo, commands: Commands) -> None:
+    repo.commit({"mlops.yml": mlops_yml("a"), ".github/workflows/mlops.yml": "on: pull_request\n"})
+    assert found(repo, commands) == ["a"]
 
 
 def test_a_file_that_moved_concerns_both_projects(repo: Repo, commands: Commands) -> None:
@@ -100,6 +106,7 @@ def test_a_whole_project_may_go() -> None:
         ),
         ({"a/mlops.yml": "version: 1\nproject: 7\n"}, "a/mlops.yml:2: project:"),
         ({"a*/mlops.yml": mlops_yml("a")}, '"a*/mlops.yml": its folder\'s name holds'),
+        ({"a,b/mlops.yml": mlops_yml("a")}, '"a,b/mlops.yml": its folder\'s name holds'),
         ({"a\n.git/mlops.yml": mlops_yml("a")}, '"a\\n.git/mlops.yml": its folder\'s name'),
     ],
 )
