@@ -140,28 +140,30 @@ def _publish(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.command import Commands
     from ci_mlops.github import Workflow
     from ci_mlops.publish import other_run, own_run
+    from ci_mlops.publish.settings import PublishSettings
 
     path = _config_path(arguments)
     folder = arguments.folder or path.parent / ".mlops"
     workflow, commands = Workflow.from_environ(environ), Commands(environ=environ)
-    # A trusted job needs no checkout: the gate comes from the base, through the API.
-    unread = arguments.run is not None and not path.exists()
-    via = arguments.via or ("github" if unread else config.load(path).config.publish.via)
     if arguments.run is not None:
+        # A trusted job needs no checkout: the gate comes from the base, through the API.
+        settings = config.load(path).config.publish if path.exists() else PublishSettings()
         published = other_run.publish(
             arguments.run,
             folder,
             read=config.rules,
-            via=via,
+            via=arguments.via or settings.via,
             workflow=workflow,
             commands=commands,
         )
     else:
+        loaded = config.load(path).config
         published = own_run.publish(
             folder,
             config=path,
+            project=loaded.project,
             gate_of=lambda run: _gate(arguments, run, environ),
-            via=via,
+            via=arguments.via or loaded.publish.via,
             workflow=workflow,
             commands=commands,
         )

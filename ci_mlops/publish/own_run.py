@@ -17,7 +17,6 @@ from ci_mlops.publish.publication import Judged
 from ci_mlops.publish.settings import Via
 from ci_mlops.report import markdown
 from ci_mlops.report import write as write_report
-from ci_mlops.report.escape import markdown as escaped
 from ci_mlops.verdict import Gate, decide
 
 
@@ -25,6 +24,7 @@ def publish(
     folder: Path,
     *,
     config: Path,
+    project: str,
     gate_of: Callable[[Run], Gate],
     via: Via,
     workflow: Workflow,
@@ -33,22 +33,15 @@ def publish(
 ) -> Published:
     """Judge the evidence in `folder`, and show the verdict of a pull request of this repository.
 
-    Only evidence that cannot be read stops it (EvidenceError, after the outputs have said so); a
+    Evidence that cannot be read is a verdict too: `error`, said wherever a verdict is said. A
     fault of the publishing becomes a warning, because a comment that fails must not change a gate.
     """
-    try:
-        found = publication.without(workflow.token, evidence.read_folder(folder / "evidence"))
-    except EvidenceError as fault:
-        workflow.write_outputs({"verdict": "error", "evidence": str(folder / "evidence")})
-        workflow.write_summary(f"⛔ could not judge: {escaped(str(fault), 1000)}")
-        raise
-    decided = decide(gate_of(found.run), found.run, found.records)
-    judged = Judged(run=found.run, records=found.records, verdict=decided)
+    judged = _judged(folder / "evidence", project, gate_of, workflow)
     files = write_files(folder, config, judged)
     workflow.write_summary(publication.text([judged], markdown.LIMIT))
     workflow.write_outputs(
         {
-            "verdict": decided.outcome,
+            "verdict": judged.verdict.outcome,
             "report": str(folder / "report.md"),
             "evidence": str(folder / "evidence"),
         }
@@ -62,6 +55,18 @@ def publish(
         folder=folder,
         clock=clock,
     )
+
+
+def _judged(
+    folder: Path, project: str, gate_of: Callable[[Run], Gate], workflow: Workflow
+) -> Judged:
+    try:
+        found = publication.without(workflow.token, evidence.read_folder(folder))
+    except EvidenceError as fault:
+        head = workflow.pull_request().head_sha or workflow.sha
+        return publication.unbelieved(project, head=head, base="", fault=str(fault))
+    decided = decide(gate_of(found.run), found.run, found.records)
+    return Judged(run=found.run, records=found.records, verdict=decided)
 
 
 def write_files(folder: Path, config: Path, judged: Judged) -> tuple[Path, ...]:

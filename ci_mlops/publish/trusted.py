@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from ci_mlops import evidence
@@ -19,7 +18,7 @@ from ci_mlops.github.repository import Artifact, PullRequest, Repository, Workfl
 from ci_mlops.publish import archive, publication
 from ci_mlops.publish.publication import Judged
 from ci_mlops.publish.settings import Rules
-from ci_mlops.verdict import VERDICTS, Reason, Verdict, decide
+from ci_mlops.verdict import VERDICTS, Reason, decide
 
 ARTIFACT = "ci-mlops-evidence"
 CONFIG = "mlops.yml"
@@ -242,17 +241,4 @@ def _named(text: str) -> str:
 
 
 def _refused(project: str, told: WorkflowRun, pull: PullRequest, fault: str) -> Judged:
-    """Return the verdict on evidence that is not believed: nothing of it is shown."""
-    reason = Reason(stage="", outcome="error", text=fault)
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    run = Run(
-        project=project,
-        head=told.head_sha,
-        base=pull.base.sha,
-        judged_by="base",
-        stages=(),
-        started=now,
-        seconds=0,
-    )
-    verdict = Verdict(outcome="error", reasons=(reason,), counts={})
-    return Judged(run=run, records={}, verdict=verdict)
+    return publication.unbelieved(project, head=told.head_sha, base=pull.base.sha, fault=fault)
