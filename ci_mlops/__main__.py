@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
 
 
 def _say(stop: Stop, environ: Mapping[str, str]) -> int:
-    print(f"error: {stop}", file=sys.stderr)
+    from ci_mlops.github import printable
+
+    print(f"error: {printable(str(stop))}", file=sys.stderr)
     if environ.get("GITHUB_ACTIONS") == "true":
         from ci_mlops.github import escape_command
 

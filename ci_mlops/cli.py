@@ -14,7 +14,7 @@ from ci_mlops import parser
 
 if TYPE_CHECKING:
     from ci_mlops.evidence import Run
-    from ci_mlops.publish import Published
+    from ci_mlops.publish.posting import Published
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
@@ -155,21 +155,37 @@ def _verdict(arguments: Namespace, environ: Environ) -> int:
 
 
 def _publish(arguments: Namespace, environ: Environ) -> int:
-    from ci_mlops import config, publish
+    from ci_mlops import config
     from ci_mlops.command import Commands
     from ci_mlops.github import Workflow
+    from ci_mlops.publish import other_run, own_run
+    from ci_mlops.publish.settings import PublishSettings
 
     path = _config_path(arguments)
     folder = arguments.folder or path.parent / ".mlops"
-    commands = Commands(environ=environ)
-    published = publish.publish(
-        folder,
-        config=path,
-        gate_of=lambda run: _gate(arguments, run, environ),
-        via=arguments.via or config.load(path).config.publish.via,
-        workflow=Workflow.from_environ(environ),
-        commands=commands,
-    )
+    workflow, commands = Workflow.from_environ(environ), Commands(environ=environ)
+    if arguments.run is not None:
+        # A trusted job needs no checkout: the gate comes from the base, through the API.
+        settings = config.load(path).config.publish if path.exists() else PublishSettings()
+        published = other_run.publish(
+            arguments.run,
+            folder,
+            read=config.rules,
+            via=arguments.via or settings.via,
+            workflow=workflow,
+            commands=commands,
+        )
+    else:
+        loaded = config.load(path).config
+        published = own_run.publish(
+            folder,
+            config=path,
+            project=loaded.project,
+            gate_of=lambda run: _gate(arguments, run, environ),
+            via=arguments.via or loaded.publish.via,
+            workflow=workflow,
+            commands=commands,
+        )
     return _say_published(published, as_json=arguments.json)
 
 

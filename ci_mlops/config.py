@@ -12,7 +12,7 @@ from ci_mlops.dataset.settings import DataSettings
 from ci_mlops.errors import ConfigError
 from ci_mlops.evidence import Change, Place, ProjectName, Record, Run
 from ci_mlops.model.settings import ModelSettings
-from ci_mlops.publish.settings import PublishSettings
+from ci_mlops.publish.settings import PublishSettings, Rules
 from ci_mlops.stage import Stage
 from ci_mlops.stages import STAGES
 from ci_mlops.strict_yaml import did_you_mean, read
@@ -119,6 +119,13 @@ def parse(text: str, name: str) -> Loaded:
     loaded = Loaded(config=config, file=name, lines=document.lines, values=document.value)
     _check_together(loaded)
     return loaded
+
+
+def rules(text: str, file: str) -> Rules:
+    """Return what judges evidence, from the text of a configuration file; raises ConfigError."""
+    config = parse(text, file).config
+    stages = tuple(config.stages.chosen())
+    return Rules(file=file, project=config.project, gate=config.gate, stages=stages)
 
 
 def differences(base: Any, head: Any, places: Mapping[str, Place], path: str = "") -> list[Change]:

@@ -125,6 +125,16 @@ def escape_command(text: str, *, is_property: bool = False) -> str:
     return text.replace(":", "%3A").replace(",", "%2C") if is_property else text
 
 
+def printable(text: str) -> str:
+    """Return a text for the middle of a log line: on one line, and no workflow command.
+
+    The runner obeys `::name::` at the start of a line and `##[name]` anywhere in one.
+    Source: actions/runner, src/Runner.Common/ActionCommand.cs.
+    """
+    shown = "".join(one if one.isprintable() else " " for one in text)
+    return shown.replace("##[", "# #[")
+
+
 def _number(text: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else default
 

@@ -2,12 +2,12 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from ci_mlops.command import Commands, Completed
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import write_atomically
-from ci_mlops.github.workflow import Workflow
 from ci_mlops.publish import publication
 from ci_mlops.publish.publication import Judged
 from ci_mlops.report import markdown
@@ -19,7 +19,9 @@ WATERMARK_ROOM = 1000
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-def post(commands: Commands, folder: Path, number: int, judged: Judged, workflow: Workflow) -> str:
+def post(
+    commands: Commands, folder: Path, number: int, judged: Sequence[Judged], token: str
+) -> str:
     """Post a report with CML and return what was done in one line. Raises OutsideError.
 
     The token goes by environment: a command line can be read by every process of the machine.
@@ -30,16 +32,15 @@ def post(commands: Commands, folder: Path, number: int, judged: Judged, workflow
             "there is no `cml` on PATH",
             remedy="Install it (`npm install --global @dvcorg/cml@0.20.6`) or set `via: github`",
         )
-    door = commands.adding({"REPO_TOKEN": workflow.token, "CI": "true"})
+    door = commands.adding({"REPO_TOKEN": token, "CI": "true"})
     version = _version(door.run([program, "--version"], cwd=folder, timeout_s=TIMEOUT_S))
     report = folder / "report.cml.md"
-    text = publication.text([judged], markdown.LIMIT - WATERMARK_ROOM)
+    title = judged[0].run.project if len(judged) == 1 else "several"
+    text = publication.text(judged, markdown.LIMIT - WATERMARK_ROOM)
     write_atomically(report, text.encode())
-    done = door.run(
-        arguments(program, number, judged.run.project, report), cwd=folder, timeout_s=TIMEOUT_S
-    )
+    done = door.run(arguments(program, number, title, report), cwd=folder, timeout_s=TIMEOUT_S)
     if done.code or done.timed_out:
-        reason = f"no end after {TIMEOUT_S} s" if done.timed_out else _reason(done, workflow.token)
+        reason = f"no end after {TIMEOUT_S} s" if done.timed_out else _reason(done, token)
         raise OutsideError(f"cml {version} could not comment: {reason}")
     return f"the comment was posted by cml {version}"
 

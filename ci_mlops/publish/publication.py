@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from ci_mlops.evidence import Folder, Record, Run
 from ci_mlops.github.repository import Repository
@@ -9,7 +10,7 @@ from ci_mlops.publish import check, comment
 from ci_mlops.publish.check import Commit
 from ci_mlops.publish.comment import Entry, Posted
 from ci_mlops.report import markdown
-from ci_mlops.verdict import VERDICTS, Evidence, Verdict
+from ci_mlops.verdict import VERDICTS, Evidence, Reason, Verdict
 
 SHORTEST_TOKEN = 8
 """A shorter secret would tear ordinary words out of the report."""
@@ -39,6 +40,22 @@ def without(secret: str, folder: Folder) -> Folder:
             for stage, one in folder.records.items()
         },
     )
+
+
+def unbelieved(project: str, *, head: str, base: str, fault: str) -> Judged:
+    """Return the verdict on evidence that cannot be read or believed: nothing of it is shown."""
+    reason = Reason(stage="", outcome="error", text=fault)
+    run = Run(
+        project=project,
+        head=head,
+        base=base,
+        judged_by="base",
+        stages=(),
+        started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seconds=0,
+    )
+    verdict = Verdict(outcome="error", reasons=(reason,), counts={})
+    return Judged(run=run, records={}, verdict=verdict)
 
 
 def worst(judged: Sequence[Judged]) -> Judged:

@@ -1,8 +1,10 @@
-"""The `publish` section of mlops.yml: by what means a report reaches the pull request."""
+"""The `publish` section of mlops.yml: and what mlops.yml says about judging evidence."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from ci_mlops.values import Value
+from ci_mlops.verdict import Gate
 
 Via = Literal["github", "cml"]
 
@@ -12,3 +14,14 @@ class PublishSettings(Value):
 
     via: Via = "github"
     """Who posts the comment: ci-mlops itself, or the `cml` command of Iterative's CML."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a mlops.yml says about judging."""
+
+    file: str
+    """Its path in the repository."""
+    project: str
+    gate: Gate
+    stages: tuple[str, ...]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ci_mlops.errors import ConfigError
-from ci_mlops.github import Workflow, escape_command
+from ci_mlops.github import Workflow, escape_command, printable
 
 
 def test_outside_of_github() -> None:
@@ -25,6 +25,12 @@ def test_push() -> None:
 def test_commands_cannot_be_injected() -> None:
     assert escape_command("a\n::set-env::b%") == "a%0A::set-env::b%25"
     assert escape_command("a:b,c\r", is_property=True) == "a%3Ab%2Cc%0D"
+
+
+def test_a_text_in_a_log_line_is_no_command() -> None:
+    assert printable("a\r\n::set-env::b\x1b[2J") == "a  ::set-env::b [2J"
+    assert "##[" not in printable("a ##[add-mask]b ###[x]")
+    assert printable("né ≥ 0.8 \U0001f600") == "né ≥ 0.8 \U0001f600"
 
 
 def test_outputs_cannot_be_forged(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """What publishing meets: a repository, entries, evidence folders, a runner's environment."""
 
+import io
 import json
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from ci_mlops.github.api import Api, Clock
 from ci_mlops.github.repository import Repository
 from ci_mlops.publish.comment import Entry
 from tests import records
-from tests.fake_github import FakeGitHub
+from tests.fake_github import Artifact, FakeGitHub, Pull, WorkflowRun, World
 
 HEAD, BASE, OTHER = "b" * 40, "c" * 40, "d" * 40
 
@@ -105,3 +108,58 @@ def environ(github: FakeGitHub, folder: Path, **changes: Any) -> dict[str, str]:
         "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
     }
     return {**values, **changes}
+
+
+YML = """\
+version: 1
+project: {project}
+data: {{test: test.csv, label: y}}
+stages: {{{stages}}}
+{more}
+"""
+MERGE = "e" * 40
+
+
+def yml(*stages: str, project: str = "loans", more: str = "") -> str:
+    settings = {"model": "model: {}", "data": "data: {}"}
+    model = "model: {task: binary, predictions: {test: p.csv}}" if "model" in stages else ""
+    listed = ", ".join(settings[one] for one in stages or ("data",))
+    return YML.format(project=project, stages=listed, more=f"{model}\n{more}")
+
+
+def packed(circumstances: Run, *found: Record, prefix: str = "") -> bytes:
+    """Return the zip file that a run uploads."""
+    members = {"run.json": circumstances.model_dump_json()}
+    members |= {f"{one.stage}.json": one.model_dump_json() for one in found}
+    return zipped({f"{prefix}{name}": text for name, text in members.items()})
+
+
+def zipped(members: Mapping[str, str | bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+def fork(*artifacts: Artifact, base: str | None = None) -> World:
+    """Return a GitHub on which a run for a pull request from a fork has just ended."""
+    return World(
+        pulls=[
+            Pull(
+                number=7,
+                head_sha=HEAD,
+                base_sha=BASE,
+                head_repository="mallory/loans",
+                merge_commit_sha=MERGE,
+            )
+        ],
+        runs=[WorkflowRun(id=100, head_sha=HEAD, head_repository="mallory/loans")],
+        artifacts=list(artifacts),
+        files={BASE: {"mlops.yml": base or yml()}, HEAD: {"mlops.yml": yml()}},
+        commits={MERGE: [BASE, HEAD], HEAD: [BASE], OTHER: [BASE]},
+    )
+
+
+def artifact(data: bytes, name: str = "ci-mlops-evidence", number: int = 1) -> Artifact:
+    return Artifact(id=number, run_id=100, name=name, data=data)
