@@ -80,44 +80,51 @@ class Site:
         head_repository: str = "",
     ) -> dict[str, Any]:
         """Open a pull request, leave its merge commit checked out, and return the event."""
-        repo, number = self.repo, self.pulls + 1
-        self.pulls = number
-        base = repo.git("rev-parse", "main")
-        repo.git("checkout", "-q", "-b", branch, "main")
-        head = repo.commit(files, message=title)
-        repo.git("checkout", "-q", "--detach", "main")
-        repo.git("merge", "-q", "--no-ff", "-m", f"Merge {branch}", branch)
-        merge = repo.git("rev-parse", "HEAD")
-        head_repository = head_repository or self.world.repository
+        self.pulls += 1
+        self.repo.git("checkout", "-q", "-b", branch, "main")
         self.world.pulls.append(
             Pull(
-                number=number,
-                head_sha=head,
-                base_sha=base,
+                number=self.pulls,
+                head_sha="",
+                base_sha=self.repo.git("rev-parse", "main"),
                 head_branch=branch,
-                head_repository=head_repository,
-                merge_commit_sha=merge,
+                head_repository=head_repository or self.world.repository,
             )
         )
-        self.world.commits |= {merge: [base, head], head: [base]}
-        for commit in (base, head, merge):
+        return self._pushed(self.world.pulls[-1], files, title)
+
+    def push(self, event: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
+        """Push more to a pull request, and return the new event."""
+        pull = self.world.pulls[event["number"] - 1]
+        self.repo.git("checkout", "-q", pull.head_branch)
+        return self._pushed(pull, files, event["pull_request"]["title"])
+
+    def _pushed(self, pull: Pull, files: dict[str, str], title: str) -> dict[str, Any]:
+        repo = self.repo
+        pull.head_sha = head = repo.commit(files, message=title)
+        repo.git("checkout", "-q", "--detach", "main")
+        repo.git("merge", "-q", "--no-ff", "-m", f"Merge {pull.head_branch}", pull.head_branch)
+        pull.merge_commit_sha = merge = repo.git("rev-parse", "HEAD")
+        self.world.commits |= {merge: [pull.base_sha, head], head: [pull.base_sha]}
+        for commit in (pull.base_sha, head, merge):
             self.world.files[commit] = self.files_at(commit)
-        self.heads[branch] = head
-        owner = head_repository.partition("/")[0]
+        self.heads[pull.head_branch] = head
+        owner = pull.head_repository.partition("/")[0]
+        target = {"full_name": self.world.repository}
         return {
-            "action": "opened",
-            "number": number,
+            "action": "synchronize",
+            "number": pull.number,
             "pull_request": {
-                "number": number,
+                "number": pull.number,
                 "title": title,
                 "head": {
                     "sha": head,
-                    "ref": branch,
-                    "repo": {"full_name": head_repository, "owner": {"login": owner}},
+                    "ref": pull.head_branch,
+                    "repo": {"full_name": pull.head_repository, "owner": {"login": owner}},
                 },
-                "base": {"sha": base, "ref": "main", "repo": {"full_name": self.world.repository}},
+                "base": {"sha": pull.base_sha, "ref": "main", "repo": target},
             },
-            "repository": {"full_name": self.world.repository, "default_branch": "main"},
+            "repository": {**target, "default_branch": "main"},
         }
 
     def files_at(self, commit: str) -> dict[str, str]:
@@ -129,10 +136,11 @@ class Site:
         """Run the workflow that judges."""
         return self.runner.run(self.repo, "pull_request", event, api_url=self.github.url, **more)
 
-    def publish(self, event: dict[str, Any], *, conclusion: str = "success") -> Ran:
+    def publish(
+        self, event: dict[str, Any], *, conclusion: str = "success", tested: str = "pull_request"
+    ) -> Ran:
         """Run the workflow that publishes, on what the one that judges left."""
-        pull, run_id = event["pull_request"], 900 + len(self.world.runs)
-        head = pull["head"]
+        head, run_id = event["pull_request"]["head"], 900 + len(self.world.runs)
         self.world.runs.append(
             WorkflowRun(
                 id=run_id,
@@ -140,6 +148,8 @@ class Site:
                 head_branch=head["ref"],
                 head_repository=head["repo"]["full_name"],
                 conclusion=conclusion,
+                event=tested,
+                run_number=run_id,
             )
         )
         for folder in sorted(self.runner.artifacts.iterdir()):
@@ -152,7 +162,7 @@ class Site:
             "action": "completed",
             "workflow_run": {
                 "id": run_id,
-                "event": "pull_request",
+                "event": tested,
                 "conclusion": conclusion,
                 "head_sha": head["sha"],
                 "head_branch": head["ref"],
