@@ -49,6 +49,7 @@ bench: setup
 	$(PY) -m benchmarks.deepchecks_speed --quick
 	$(PY) -m benchmarks.latency_gate --minutes 1 --output build
 	$(PY) -m benchmarks.model_gate
+	$(PY) -m benchmarks.publications --count 20 --output build/publications.json
 
 lock:
 	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt

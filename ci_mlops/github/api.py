@@ -125,9 +125,10 @@ class Api:
             wait = retry.wait_s(answer, attempt, self.clock.now())
             if wait is None:
                 raise self._refused(what, answer, needs, attempt)
-            self._wait(wait, what)
+            self.wait(wait, what)
 
-    def _wait(self, seconds: float, what: str) -> None:
+    def wait(self, seconds: float, what: str) -> None:
+        """Wait before `what`. Raises OutsideError when that is longer than is left to wait."""
         if self.waited_s + seconds > self.max_wait_s:
             left = self.max_wait_s - self.waited_s
             raise OutsideError(

@@ -14,6 +14,8 @@ from ci_mlops.github.api import Api, RefusedError, segment
 RUNNER_LOGIN = "github-actions[bot]"
 ANNOTATIONS_A_REQUEST = 50
 """Source: GitHub docs, "REST API endpoints for check runs"."""
+MAX_WORK_S = 10
+"""GitHub ends a request after this time. Source: GitHub docs, "Best practices", timeouts."""
 MAX_FILE_BYTES = 1024 * 1024
 COMMENTS = "pull-requests: write"
 CHECKS = "checks: write"
@@ -166,6 +168,10 @@ class Repository:
     api: Api
     name: str
     """`owner/name`."""
+
+    def wait_for_lost(self, what: str) -> None:
+        """Wait until a request whose answer was lost is done or will never be."""
+        self.api.wait(MAX_WORK_S, f"looking for {what} again")
 
     # --- comments -------------------------------------------------------------------------------
 

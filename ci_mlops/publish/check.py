@@ -124,6 +124,7 @@ def _made(repository: Repository, wanted: CheckRequest) -> CheckRun:
             return repository.create_check(wanted)
         except LostError as fault:
             lost = fault
+            repository.wait_for_lost("the check")
     raise OutsideError(f"the check could not be created in {MAX_TRIES} tries: {lost}")
 
 

@@ -78,6 +78,7 @@ def put(
             made = repository.create_comment(number, body(render, entry, ()))
         except LostError as fault:
             lost = fault
+            repository.wait_for_lost("the comment")
             continue
         if made.login == author or not made.login:
             return Posted(url=made.html_url)

@@ -7,6 +7,7 @@ here: scopes, 65,536 characters a comment, Link pagination, limits, dropped conn
 import base64
 import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -108,19 +109,20 @@ class _Requests(BaseHTTPRequestHandler):
         kind = fault.kind
         if kind == "drop":
             raise _Dropped
-        if kind in {"slow", "slow-after"}:
-            time.sleep(fault.wait_s if kind == "slow" else 0)
         if kind in {"secondary", "primary", "429"}:
             self._send(*_limited(fault))
             return
-        if kind == "502":
+        if kind in {"502", "slow"}:
+            time.sleep(fault.wait_s)
             self._send(502, {"message": "Server Error"}, {})
             return
-        answer = self._answer(path, query, raw)
-        if kind == "drop-after":
-            raise _Dropped
-        if kind == "slow-after":
+        if kind == "drop-late":
+            self.connection.shutdown(socket.SHUT_RDWR)
             time.sleep(fault.wait_s)
+        answer = self._answer(path, query, raw)
+        if kind in {"drop-after", "drop-late"}:
+            raise _Dropped
+        time.sleep(fault.wait_s)
         self._send(*((502, {"message": "Server Error"}, {}) if kind == "502-after" else answer))
 
     def _answer(

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 FaultKind = Literal[
-    "secondary", "primary", "429", "502", "502-after", "drop", "drop-after", "slow", "slow-after"
+    "secondary",
+    "primary",
+    "429",
+    "502",
+    "502-after",
+    "drop",
+    "drop-after",
+    "drop-late",
+    "slow",
+    "slow-after",
 ]
 ALL_SCOPES = {
     "actions": "write",
@@ -28,7 +37,7 @@ class Fault:
     path: str = ""
     """A regular expression; empty fits every path."""
     wait_s: float = 0
-    """Of a limit: what the server asks for; zero names no time. Of `slow`: how long it takes."""
+    """Of a limit: what the server asks for; zero names no time. Of `slow`, `slow-after` and `drop-late`: how long it takes."""
 
     def fits(self, method: str, path: str) -> bool:
         """Whether it meets this request."""

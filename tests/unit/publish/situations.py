@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,14 +22,16 @@ HEAD, BASE, OTHER = "b" * 40, "c" * 40, "d" * 40
 
 @dataclass
 class Waits:
-    """A clock whose sleeps take no time."""
+    """A clock whose sleeps take no time, or a little of it."""
 
     time: float = 1_800_000_000.0
+    scale: float = 0
     slept: list[float] = field(default_factory=list)
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.time += seconds
+        time.sleep(seconds * self.scale)
 
     def clock(self) -> Clock:
         return Clock(now=lambda: self.time, sleep=self.sleep)

@@ -109,6 +109,16 @@ def test_a_creation_whose_answer_was_lost_makes_no_double(
     assert len(world.own_comments()) == 1
 
 
+def test_a_creation_that_is_done_late_makes_no_double(github: FakeGitHub, world: World) -> None:
+    """GitHub may be at work for ten seconds yet: here they are a hundred times as fast."""
+    world.faults = [Fault(kind="drop-late", method="POST", wait_s=0.05)]
+    waits = Waits(scale=0.01)
+    there = repository(github, waits)
+    comment.put(there, 7, marker=MARKER, entry=entry(1), render=lambda _: MARKER)
+    assert waits.slept == [10]
+    assert len(world.own_comments()) == 1
+
+
 def test_creating_that_is_always_lost_ends(github: FakeGitHub, world: World) -> None:
     world.faults = [Fault(kind="drop", method="POST") for _ in range(20)]
     with pytest.raises(OutsideError, match="could not be created in 5 tries"):
