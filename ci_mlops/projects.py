@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ci_mlops import checkout, config
+from ci_mlops.changes import Project, concerned, folder_of
 from ci_mlops.checkout import Repository
 from ci_mlops.command import Commands
 from ci_mlops.config import FILE_NAME
@@ -18,19 +18,6 @@ MAX_JOBS = 256
 NOT_A_PATH = re.compile(r"[*?\[\]!\\,\x00-\x1f\x7f]")
 """What the runner would read as a pattern, or as the end of a line, in the path of an artifact; and
 the comma, which the key of a cache may not hold."""
-DOCUMENTATION = tuple(name for name in checkout.DOCUMENTATION if name != FILE_NAME)
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class Project:
-    """A folder with an mlops.yml; `.` is the top of the repository."""
-
-    folder: str
-    name: str
-
-    def holds(self, file: str) -> bool:
-        """Whether a file of the repository lies in the project's folder."""
-        return self.folder == "." or file.startswith(f"{self.folder}/")
 
 
 def matrix(
@@ -46,25 +33,14 @@ def matrix(
     projects = _load(repository, tracked)
     found = checkout.find_base(repository, base, workflow)
     if found.commit:
-        before = _names(repository.git("ls-tree", "-r", "-z", "--name-only", found.commit))
-        refuse_orphans(_folders(before), tracked)
+        tree = repository.git("ls-tree", "-r", "-z", "--name-only", found.commit)
+        before = _folders(_names(tree))
+        refuse_orphans(before, tracked)
         if not every:
-            listed = ("diff", "--name-only", "--no-renames", "-z", found.commit, "--")
-            projects = concerned(projects, _names(repository.git(*listed)))
+            diff = repository.git("diff", "--name-only", "--no-renames", "-z", found.commit, "--")
+            known = [Project(folder=one, name="") for one in before]
+            projects = concerned(projects, _names(diff), known)
     return as_json(projects)
-
-
-def concerned(projects: Iterable[Project], changed: Iterable[str]) -> tuple[Project, ...]:
-    """Choose the projects whose files changed.
-
-    A file outside of every project may be used by each of them, so it concerns all; documentation
-    concerns none.
-    """
-    projects, changed = tuple(projects), tuple(changed)
-    shared = [name for name in changed if not any(one.holds(name) for one in projects)]
-    if any(not name.endswith(DOCUMENTATION) for name in shared):
-        return projects
-    return tuple(one for one in projects if any(one.holds(name) for name in changed))
 
 
 def refuse_orphans(before: Iterable[str], tracked: Collection[str]) -> None:
@@ -127,8 +103,8 @@ def _load(repository: Repository, tracked: Iterable[str]) -> tuple[Project, ...]
 
 def _folders(names: Iterable[str]) -> list[str]:
     # A workflow may well have this name too; `ci-mlops init` gives it to its own.
-    paths = (PurePosixPath(name) for name in names if not name.startswith(".github/"))
-    return sorted(path.parent.as_posix() for path in paths if path.name == FILE_NAME)
+    paths = (name for name in names if not name.startswith(".github/"))
+    return sorted(folder_of(path) for path in paths if PurePosixPath(path).name == FILE_NAME)
 
 
 def _file(folder: str) -> str:

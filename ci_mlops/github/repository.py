@@ -99,6 +99,8 @@ class PullRequest(_Said):
     head: _Side
     base: _Side
     html_url: str = ""
+    merge_commit_sha: Sha | None = None
+    """GitHub's own merge of it, which `pull_request` tests; none while it is being made."""
 
 
 class _Parent(_Said):
@@ -119,6 +121,7 @@ class _Content(_Said):
 class _Entry(_Said):
     path: str
     type: str
+    sha: Sha
 
 
 class _Tree(_Said):
@@ -290,15 +293,15 @@ class Repository:
         except (binascii.Error, UnicodeDecodeError) as fault:
             raise OutsideError(f"{path} at {ref[:7]} is not text") from fault
 
-    def files(self, ref: str) -> list[str]:
-        """Return the paths of all files at a commit."""
+    def files(self, ref: str) -> dict[str, str]:
+        """Return the digest of every file at a commit, by its path."""
         found = self._found(self._path(f"/git/trees/{segment(ref)}"), {"recursive": "1"})
         if found is None:
             raise OutsideError(f"GitHub does not know commit {ref[:7]}")
         tree = _read(_Tree, found)
         if tree.truncated:
             raise OutsideError(f"commit {ref[:7]} has more files than GitHub lists at once")
-        return [entry.path for entry in tree.tree if entry.type == "blob"]
+        return {entry.path: entry.sha for entry in tree.tree if entry.type != "tree"}
 
     def parents(self, sha: str) -> list[str] | None:
         """Return the parents of a commit; None for one that is not known here."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ci_mlops import evidence
+from ci_mlops.changes import Project, concerned, folder_of
 from ci_mlops.errors import ConfigError, EvidenceError
 from ci_mlops.evidence import Folder, Run
 from ci_mlops.github.repository import Artifact, PullRequest, Repository, WorkflowRun
@@ -71,6 +72,9 @@ def judge(repository: Repository, run_id: int, read: ReadRules) -> Found:
         Request(pull=pull, judged=tuple(_judged(repository, told, pull, left, read)))
         for pull in pulls
     ]
+    requests = [one for one in requests if one.judged]
+    if not requests:
+        return Found(run=told, notice="the change concerns no project; there was nothing to judge")
     return Found(run=told, requests=tuple(requests))
 
 
@@ -154,11 +158,35 @@ def _judged(
             made = _refused(_project(one, base, repository), told, pull, str(fault))
         known = judged.get(made.run.project)
         judged[made.run.project] = publication.worst([known, made]) if known else made
-    if not left:
-        absent = f"the run left no artifact named {ARTIFACT}"
-        names = tuple(base) or (_named(repository.name.rpartition("/")[2]),)
-        return [_refused(name, told, pull, absent) for name in names]
+    names = _concerned(repository, told, pull, base) if base else _own_names(repository, left)
+    for name in names:
+        if name not in judged:
+            absent = f"the run left no artifact named {ARTIFACT}-{name} for this project"
+            judged[name] = _refused(name, told, pull, absent)
     return list(judged.values())
+
+
+def _concerned(
+    repository: Repository, told: WorkflowRun, pull: PullRequest, base: Mapping[str, Rules]
+) -> list[str]:
+    """Name the base's projects that the change concerns, as `ci-mlops plan --matrix` chose them.
+
+    Each must have left evidence: a run that leaves a project out would else not be missed.
+    """
+    merge = pull.merge_commit_sha
+    parents = repository.parents(merge) if merge else None
+    before = repository.files(parents[0] if parents else pull.base.sha)
+    after = repository.files(merge if merge and parents else told.head_sha)
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    known = [Project(folder=folder_of(one.file), name=one.project) for one in base.values()]
+    # A project of which nothing is left has nothing to judge.
+    projects = [one for one in known if any(one.holds(path) for path in after)]
+    return [one.name for one in concerned(projects, changed, known)]
+
+
+def _own_names(repository: Repository, left: Sequence[_Left]) -> list[str]:
+    """Name what is judged where the base has no project and the run left nothing."""
+    return [] if left else [_named(repository.name.rpartition("/")[2])]
 
 
 def _rules(repository: Repository, ref: str, read: ReadRules) -> dict[str, Rules]:

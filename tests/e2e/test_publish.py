@@ -71,6 +71,30 @@ def test_monorepo_has_one_comment_and_a_check_for_each(site: Site) -> None:
     }
 
 
+def test_a_change_of_no_project_needs_no_evidence(site: Site) -> None:
+    site.start(project(folder="loans"), *BOTH)
+    event = site.pull_request({"README.md": "More words\n"})
+    assert site.gate(event).jobs() == {"plan": "success", "verdict": "success"}
+    ran = site.publish(event)
+    assert ran.jobs() == {"publish": "success"}, ran.said()
+    assert "the change concerns no project" in ran.text
+    assert site.world.comments == site.world.check_runs == []
+
+
+def test_a_project_that_left_no_evidence_is_missed(site: Site) -> None:
+    files = {**project("loans", folder="loans"), **project("fraud", folder="fraud")}
+    site.start(files, *BOTH)
+    event = site.pull_request({"shared.py": "1\n"}, head_repository="mallory/loans")
+    site.gate(event)
+    shutil.rmtree(site.runner.artifacts / "ci-mlops-evidence-loans")
+    ran = site.publish(event)
+    assert ran.jobs() == {"publish": "failure"}, ran.said()
+    assert {one["name"]: one["conclusion"] for one in site.world.check_runs} == {
+        "ci-mlops (loans)": "failure",
+        "ci-mlops (fraud)": "success",
+    }
+
+
 def traversal(folder: Path) -> None:
     with zipfile.ZipFile(folder.parent / "zip", "w") as archive:
         for file in folder.rglob("*.json"):

@@ -6,6 +6,7 @@ here: scopes, 65,536 characters a comment, Link pagination, limits, dropped conn
 
 import base64
 import contextlib
+import hashlib
 import json
 import socket
 import threading
@@ -470,13 +471,22 @@ def _get_content(
 
 
 def _get_tree(world: World, values: Mapping[str, str], *_: Any) -> Answer:
-    if values["tree_sha"] not in world.files:
+    sha = values["tree_sha"]
+    # A merge holds what its head holds, unless the world says otherwise.
+    files = world.files.get(sha) or world.files.get(world.commits.get(sha, [""])[-1])
+    if files is None:
         raise Refusal(404, "Not Found")
-    names = sorted(world.files[values["tree_sha"]])
     tree = [
-        {"path": n, "mode": "100644", "type": "blob", "sha": "a" * 40, "size": 1} for n in names
+        {
+            "path": name,
+            "mode": "100644",
+            "type": "blob",
+            "sha": hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(),
+            "size": len(text),
+        }
+        for name, text in sorted(files.items())
     ]
-    return 200, {"sha": values["tree_sha"], "truncated": False, "tree": tree}
+    return 200, {"sha": sha, "truncated": False, "tree": tree}
 
 
 def _get_commit(world: World, values: Mapping[str, str], *_: Any) -> Answer:

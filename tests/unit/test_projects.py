@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from ci_mlops.changes import Project, concerned
 from ci_mlops.command import Commands
 from ci_mlops.errors import ConfigError
 from ci_mlops.github import Workflow
-from ci_mlops.projects import Project, as_json, concerned, matrix, refuse_orphans
+from ci_mlops.projects import as_json, matrix, refuse_orphans
 from tests.conftest import Repo
 from tests.project import ci_mlops
 
@@ -41,12 +42,18 @@ def found(repo: Repo, commands: Commands, *, every: bool = False) -> list[str]:
     ],
 )
 def test_what_a_change_concerns(changed: list[str], expected: tuple[Project, ...]) -> None:
-    assert concerned((LOANS, FRAUD), changed) == expected
+    assert concerned((LOANS, FRAUD), changed, (LOANS, FRAUD)) == expected
+
+
+def test_a_new_project_hides_nothing_from_the_others() -> None:
+    new = Project(folder="shared", name="new")
+    assert concerned((LOANS, new), ["shared/features.py"], (LOANS,)) == (LOANS, new)
+    assert concerned((LOANS, new), ["shared/features.py"], (LOANS, new)) == (new,)
 
 
 def test_a_project_at_the_top_holds_every_file() -> None:
-    assert concerned((TOP, LOANS), ["x/y.py"]) == (TOP,)
-    assert concerned((TOP, LOANS), ["loans/y.py"]) == (TOP, LOANS)
+    assert concerned((TOP, LOANS), ["x/y.py"], (TOP, LOANS)) == (TOP,)
+    assert concerned((TOP, LOANS), ["loans/y.py"], (TOP, LOANS)) == (TOP, LOANS)
 
 
 def test_pull_request(repo: Repo, commands: Commands) -> None:

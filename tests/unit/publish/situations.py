@@ -159,7 +159,11 @@ def fork(*artifacts: Artifact, base: str | None = None) -> World:
         ],
         runs=[WorkflowRun(id=100, head_sha=HEAD, head_repository="mallory/loans")],
         artifacts=list(artifacts),
-        files={BASE: {"mlops.yml": base or yml()}, HEAD: {"mlops.yml": yml()}},
+        files={
+            BASE: {"mlops.yml": base or yml()},
+            HEAD: {"mlops.yml": yml()},
+            MERGE: {"mlops.yml": yml(), "train.py": "1"},
+        },
         commits={MERGE: [BASE, HEAD], HEAD: [BASE], OTHER: [BASE]},
     )
 

@@ -195,6 +195,29 @@ def test_a_run_without_evidence_does_not_pass(tmp_path: Path) -> None:
     assert "left no artifact named ci-mlops-evidence" in world.own_comments()[0]
 
 
+def test_a_change_of_no_project_leaves_no_evidence_and_needs_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = fork()
+    world.files[BASE] = {"loans/mlops.yml": yml()}
+    world.files[MERGE] = {"loans/mlops.yml": yml(), "README.md": "More words"}
+    assert publish(world, tmp_path) == 0
+    assert world.comments == world.check_runs == []
+    assert "the change concerns no project" in capsys.readouterr().out
+
+
+def test_a_project_that_a_run_left_out_is_missed(tmp_path: Path) -> None:
+    world = fork(artifact(packed(run(), GREEN)))
+    more = {"loans/mlops.yml": yml(), "fraud/mlops.yml": yml(project="fraud")}
+    world.files[BASE] = more
+    world.files[MERGE] = {**more, "shared/features.py": "x = 1"}
+    assert publish(world, tmp_path) == 1
+    assert {one["name"]: one["conclusion"] for one in world.check_runs} == {
+        "ci-mlops (loans)": "success",
+        "ci-mlops (fraud)": "failure",
+    }
+
+
 def test_evidence_that_expired_does_not_pass(tmp_path: Path) -> None:
     world = fork(artifact(packed(run(), GREEN)))
     world.artifacts[0].expired = True
@@ -282,11 +305,18 @@ def test_a_renamed_project_is_no_way_around_its_gate(tmp_path: Path) -> None:
 
 def test_a_new_project_is_judged_by_its_own_gate_and_never_green(tmp_path: Path) -> None:
     circumstances = run(project="new", judged_by="head")
-    world = several(artifact(packed(circumstances, GREEN), "ci-mlops-evidence-new"))
+    world = several(
+        artifact(packed(circumstances, GREEN), "ci-mlops-evidence-new", 1),
+        artifact(packed(run(), GREEN), "ci-mlops-evidence-loans", 2),
+        artifact(packed(run(project="cards"), GREEN), "ci-mlops-evidence-cards", 3),
+    )
     world.files[HEAD] = {**world.files[HEAD], "new/mlops.yml": yml(project="new")}
     assert publish(world, tmp_path) == 0
-    made = only_check(world)
-    assert (made["name"], made["conclusion"]) == ("ci-mlops (new)", "neutral")
+    assert {one["name"]: one["conclusion"] for one in world.check_runs} == {
+        "ci-mlops (new)": "neutral",
+        "ci-mlops (loans)": "success",
+        "ci-mlops (cards)": "success",
+    }
 
 
 @pytest.mark.parametrize(
