@@ -205,6 +205,32 @@ def test_a_caller_grants_what_the_reusable_workflow_asks_for() -> None:
         assert caller["permissions"] == asked
 
 
+def test_the_readme_shows_the_starter_that_init_writes() -> None:
+    (shown,) = re.findall(
+        r"```yml\n(.*?)```", (TOP / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert shown == (TOP / "workflows" / "gate.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern"),
+    [
+        (TOP / ".github/workflows/pipeline.yml", r"Of the reusable workflow.*?\n\n(.*?)\n\nOf the"),
+        (TOP / "action.yml", r"Of the action.*?\n\n(.*?)\n\nIts outputs"),
+    ],
+    ids=["pipeline", "action"],
+)
+def test_every_input_is_in_the_documentation(file: Path, pattern: str) -> None:
+    page = (TOP / "docs" / "how-to" / "add.md").read_text(encoding="utf-8")
+    (table,) = re.findall(pattern, page, re.DOTALL)
+    listed = {
+        found
+        for line in table.splitlines()
+        for found in re.findall(r"`([\w-]+)`", line.split("|")[1])
+    }
+    assert listed == set(called(read(file))["inputs"])
+
+
 def test_only_a_pull_request_restores_and_only_for_itself() -> None:
     for file in (*WORKFLOWS, *ACTIONS):
         for step in steps(file):
