@@ -189,6 +189,17 @@ def _publish(arguments: Namespace, environ: Environ) -> int:
     return _say_published(published, as_json=arguments.json)
 
 
+def _chatops(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import chatops
+    from ci_mlops.github import Workflow
+    from ci_mlops.publish.posting import repository_of
+
+    del arguments
+    workflow = Workflow.from_environ(environ)
+    print(chatops.obey(repository_of(workflow), workflow))
+    return 0
+
+
 def _schema(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, evidence
 
@@ -209,6 +220,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "report": _report,
     "verdict": _verdict,
     "publish": _publish,
+    "chatops": _chatops,
     "schema": _schema,
 }
 

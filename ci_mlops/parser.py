@@ -87,6 +87,16 @@ exit code is the verdict's own: publishing that fails is a warning.
   ci-mlops publish --run ID     in a trusted job (workflow_run): judge the evidence of another run
 """,
     ),
+    "chatops": (
+        "obey a command in a pull request's comment",
+        """\
+Reads the issue_comment event of the workflow run. `/mlops rerun` judges the pull request's head
+again, `/mlops report` links the latest report; both only for people with write permission, of whom
+GitHub is asked. Others are answered once, and nothing runs.
+
+  ci-mlops chatops
+""",
+    ),
     "schema": (
         "print the JSON Schema of mlops.yml or of the evidence",
         """\
@@ -170,6 +180,7 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ),
         JSON,
     ),
+    "chatops": (),
     "schema": (
         (
             "which",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MAX_ATTEMPTS = 8
+MAX_ATTEMPTS = 12
 SECONDARY_S = 60
 """Where a limit names no time. Source: GitHub docs, "Rate limits for the REST API"."""
 TRANSIENT = frozenset({500, 502, 503, 504})

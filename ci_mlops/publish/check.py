@@ -24,7 +24,7 @@ from ci_mlops.verdict import Evidence, Reason, Verdict, VerdictOutcome
 LIMIT = 65_535
 """Characters of a summary. Source: GitHub's OpenAPI description, `checks/create`."""
 MAX_ANNOTATIONS = 500
-MAX_TRIES = 5
+MAX_TRIES = 10
 CONCLUSIONS: Mapping[VerdictOutcome, Literal["success", "failure", "neutral"]] = {
     "passed": "success",
     "warned": "neutral",

@@ -20,9 +20,10 @@ from ci_mlops.values import Many, Value
 from ci_mlops.verdict import VerdictOutcome
 
 MAX_FORMER = 10
-MAX_TRIES = 5
+MAX_TRIES = 10
 MAX_STATE = 16_384
 STATE = re.compile(r"^<!-- ci-mlops-state (\{.*\}) -->$")
+ANY_MARKER = "<!-- ci-mlops:"
 # Inside a comment of HTML these could end it, or look like the end of one.
 HIDDEN = {ord(character): f"\\u{ord(character):04x}" for character in "<>&-"}
 
@@ -86,6 +87,29 @@ def put(
         author = made.login
         return _edited(repository, own(repository.comments(number), author, marker), entry, render)
     raise OutsideError(f"the comment could not be created in {MAX_TRIES} tries: {lost}")
+
+
+def add_once(repository: Repository, number: int, *, author: str, marker: str, text: str) -> None:
+    """Add a comment unless one of its marker is there. Raises OutsideError."""
+    lost: LostError | None = None
+    for _ in range(MAX_TRIES):
+        if lost and own(repository.comments(number), author, marker):
+            return
+        try:
+            repository.create_comment(number, f"{marker}\n{text}")
+        except LostError as fault:
+            lost = fault
+            repository.wait_for_lost("the answer")
+            continue
+        return
+    raise OutsideError(f"the answer could not be created in {MAX_TRIES} tries: {lost}")
+
+
+def reports(comments: Sequence[Comment], author: str) -> list[Comment]:
+    """Return the comments with which `author` has shown verdicts."""
+    return [
+        one for one in comments if one.login == author and (one.body or "").startswith(ANY_MARKER)
+    ]
 
 
 def own(comments: Sequence[Comment], author: str, marker: str) -> list[Comment]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci_mlops.command import Commands
-from ci_mlops.errors import ConfigError
 from ci_mlops.evidence import write_atomically
 from ci_mlops.github.api import Clock
 from ci_mlops.github.workflow import Workflow
@@ -31,10 +30,6 @@ def publish(
 
     Raises OutsideError when GitHub refuses: to publish is all that this job is for.
     """
-    if not workflow.repository or not workflow.token:
-        raise ConfigError(
-            "needs GITHUB_REPOSITORY and GITHUB_TOKEN in the environment", place="--run"
-        )
     there = repository_of(workflow, clock)
     poster = Poster(repository=there, via=via, commands=commands, folder=folder)
     found = trusted.judge(there, run_id, read)

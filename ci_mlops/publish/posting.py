@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_mlops.command import Commands
+from ci_mlops.errors import ConfigError
 from ci_mlops.github.api import Api, Clock
 from ci_mlops.github.repository import Repository
 from ci_mlops.github.workflow import Workflow
@@ -31,6 +32,8 @@ class Published:
 
 def repository_of(workflow: Workflow, clock: Clock | None = None) -> Repository:
     """Return the repository that the workflow runs in, through the API with its token."""
+    if not workflow.repository or not workflow.token:
+        raise ConfigError("GITHUB_REPOSITORY and GITHUB_TOKEN must be set", place="the environment")
     api = Api(url=workflow.api_url, token=workflow.token, clock=clock or Clock())
     return Repository(api=api, name=workflow.repository)
 

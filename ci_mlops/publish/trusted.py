@@ -192,7 +192,7 @@ def _own_names(repository: Repository, left: Sequence[_Left]) -> list[str]:
 def _rules(repository: Repository, ref: str, read: ReadRules) -> dict[str, Rules]:
     """Return the rules of every project at a commit; a file that cannot be read has none."""
     found: dict[str, Rules] = {}
-    paths = [path for path in repository.files(ref) if PurePosixPath(path).name == CONFIG]
+    paths = [path for path in repository.files(ref) if _is_config(path)]
     # The file nearest to the top names a project, whatever deeper ones say.
     for path in sorted(paths, key=lambda one: (one.count("/"), one))[:MAX_PROJECTS]:
         text = repository.text(path, ref)
@@ -202,6 +202,11 @@ def _rules(repository: Repository, ref: str, read: ReadRules) -> dict[str, Rules
             continue
         found.setdefault(rules.project, rules)
     return found
+
+
+def _is_config(path: str) -> bool:
+    # A workflow may have the same name.
+    return PurePosixPath(path).name == CONFIG and not path.startswith(".github/")
 
 
 def _decided(

@@ -50,7 +50,7 @@ def test_all_waits_together_are_bounded(github: FakeGitHub, world: World) -> Non
 
 def test_a_server_that_never_answers_is_given_up(github: FakeGitHub, world: World) -> None:
     world.faults = [Fault(kind="drop") for _ in range(20)]
-    with pytest.raises(OutsideError, match="did not answer GET .* 8 times"):
+    with pytest.raises(OutsideError, match="did not answer GET .* 12 times"):
         repository(github).pull_request(7)
 
 

@@ -68,8 +68,8 @@ def test_a_creation_whose_answer_was_lost_makes_no_double(
 
 
 def test_a_creation_that_is_always_lost_ends(github: FakeGitHub, world: World) -> None:
-    world.faults = [Fault(kind="drop", method="POST") for _ in range(9)]
-    with pytest.raises(OutsideError, match="the check could not be created in 5 tries"):
+    world.faults = [Fault(kind="drop", method="POST") for _ in range(19)]
+    with pytest.raises(OutsideError, match="the check could not be created in 10 tries"):
         check.put(repository(github), wanted(situations.check()))
 
 

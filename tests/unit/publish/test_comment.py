@@ -121,7 +121,7 @@ def test_a_creation_that_is_done_late_makes_no_double(github: FakeGitHub, world:
 
 def test_creating_that_is_always_lost_ends(github: FakeGitHub, world: World) -> None:
     world.faults = [Fault(kind="drop", method="POST") for _ in range(20)]
-    with pytest.raises(OutsideError, match="could not be created in 5 tries"):
+    with pytest.raises(OutsideError, match="could not be created in 10 tries"):
         put(github, entry(1))
 
 

@@ -352,7 +352,7 @@ def test_a_missing_permission_is_named_and_stops(
 
 def test_without_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert publish(fork(), tmp_path, GITHUB_TOKEN="") == 2
-    assert "needs GITHUB_REPOSITORY and GITHUB_TOKEN" in capsys.readouterr().err
+    assert "GITHUB_REPOSITORY and GITHUB_TOKEN must be set" in capsys.readouterr().err
 
 
 def test_a_rough_hour_at_github_changes_nothing(tmp_path: Path) -> None:
