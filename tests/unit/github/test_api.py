@@ -128,7 +128,7 @@ def test_what_github_does_not_document_is_refused_by_the_fake(
 ) -> None:
     there = repository(github)
     with pytest.raises(RefusedError, match="not documented"):
-        there.api.send("POST", "/repos/acme/loans/check-runs", {"nam": "x"}, needs=CHECKS)
+        there.api.send("POST", "/repos/acme/loans/check-runs", {"title": "x"}, needs=CHECKS)
     with pytest.raises(RefusedError, match="404"):
         there.api.get("/repos/acme/loans/secrets", needs="")
     assert len(world.violations) == 2
