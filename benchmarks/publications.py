@@ -141,7 +141,7 @@ def many(count: int, seed: int) -> dict[str, Any]:
     world = World()
     faults = Faults(seed)
     world.faults = faults
-    lost, totals = 0, []
+    lost, created, totals = 0, 0, []
     started = time.monotonic()
     with serving(world) as github:
         for number in range(1, count + 1):
@@ -149,6 +149,7 @@ def many(count: int, seed: int) -> dict[str, Any]:
             world.pulls = [Pull(number=number, head_sha=f"{number:040x}", base_sha=BASE)]
             try:
                 publish(github, waits, number, 2 * number, judged(number, passes=False))
+                created += sum(one["issue"] == number for one in world.comments) == 1
                 publish(github, waits, number, 2 * number + 1, judged(number, passes=True))
             except OutsideError as fault:
                 lost += 1
@@ -163,7 +164,8 @@ def many(count: int, seed: int) -> dict[str, Any]:
         "requests": faults.requests,
         "faults": dict(sorted(faults.drawn.items())),
         "share of requests with a fault": round(sum(faults.drawn.values()) / faults.requests, 3),
-        "exactly one comment": sum(comments[n] == 1 for n in range(1, count + 1)),
+        "exactly one comment after the first verdict": created,
+        "exactly one comment after the second": sum(comments[n] == 1 for n in range(1, count + 1)),
         "last verdict in it": sum(
             bool(known) and known.latest.run == 2 * number + 1 and known.latest.outcome == "passed"
             for number, known in last.items()
@@ -178,6 +180,7 @@ def many(count: int, seed: int) -> dict[str, Any]:
         "requests that GitHub does not document": len(world.violations),
         "seconds that the server asked for": round(faults.asked_s),
         "seconds that were waited": round(sum(totals)),
+        "of these our own, after 502, drops and silence": round(sum(totals) - faults.asked_s),
         "longest wait of one pull request, seconds": round(max(totals)),
         "seconds of the benchmark": round(time.monotonic() - started, 1),
     }

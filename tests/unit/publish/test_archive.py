@@ -3,6 +3,7 @@
 import io
 import stat
 import struct
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -62,7 +63,12 @@ def test_a_member_at_the_top_and_in_the_folder() -> None:
 def test_a_bomb_that_unpacks_to_200_megabytes() -> None:
     data = zipped({"run.json": b"\0" * 200_000_000})
     assert len(data) < 200_000
-    assert "unpacks to more than is allowed" in refused(data)
+    tracemalloc.start()
+    said = refused(data)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "unpacks to more than is allowed" in said
+    assert most < 4 * MAX_BYTES
 
 
 def test_many_members_that_are_too_much_together() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ci_mlops.errors import OutsideError
@@ -177,6 +177,9 @@ def test_a_hidden_line_that_is_not_ours_is_no_state(
 
 
 @given(st.text(max_size=120))
+@example("--> @org/team <!--")
+@example("--!>")
+@example("a & b - c")
 def test_the_hidden_line_holds_any_text_and_ends_only_at_its_end(text: str) -> None:
     latest = entry(3, changed=text)
     whole = comment.body(lambda _: MARKER, latest, [latest])

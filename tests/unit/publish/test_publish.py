@@ -167,7 +167,8 @@ def test_a_secret_in_the_evidence_is_not_published(
     bad = record(check(message=f"fatal: could not read https://x:{world.token}@github.example"))
     published(github, tmp_path, bad)
     written = [one.read_text(encoding="utf-8") for one in (tmp_path / ".mlops").glob("report.*")]
-    shown = [*world.own_comments(), json.dumps(world.check_runs), *written]
+    checks = json.dumps(world.check_runs, ensure_ascii=False)
+    shown = [*world.own_comments(), checks, *written]
     hidden = [text.replace("\u200b", "").replace("&#95;", "_") for text in shown]
     assert all(world.token not in text for text in hidden)
     assert "***" in written[0].replace("&#42;", "*")

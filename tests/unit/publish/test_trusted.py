@@ -8,6 +8,7 @@ import pytest
 
 from ci_mlops.__main__ import main
 from ci_mlops.evidence import Record, Run
+from ci_mlops.publish import archive
 from tests.fake_github import Fault, Pull, WorkflowRun, World, serving
 from tests.unit.publish.situations import (
     BASE,
@@ -26,6 +27,8 @@ from tests.unit.publish.situations import (
 
 GREEN = record(check("passed"))
 RED = record(check("failed"))
+STRANGE = "1" * 40
+"""A merge of another commit than the tested one."""
 
 
 def publish(world: World, folder: Path, **environ: str) -> int:
@@ -84,6 +87,7 @@ def test_the_tested_commit_is_the_head_or_githubs_merge_of_it(head: str, tmp_pat
     ("circumstances", "words"),
     [
         (run(head=OTHER), "is of commit 'ddddddd', but the run tested bbbbbbb"),
+        (run(head=STRANGE), "is of commit '1111111', but the run tested bbbbbbb"),
         (run(head="f" * 40), "is of commit 'fffffff'"),
         (run(head="../../user"), "is of commit '../../u'"),
         (run(head=MERGE, base=OTHER), "names base 'ddddddd', but the merge is onto ccccccc"),
@@ -95,6 +99,7 @@ def test_evidence_of_something_else_turns_the_check_red(
     circumstances: Run, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = fork(artifact(packed(circumstances, GREEN)))
+    world.commits[STRANGE] = [BASE, OTHER]
     assert publish(world, tmp_path) == 1
     made = only_check(world)
     assert (made["conclusion"], made["name"]) == ("failure", "ci-mlops (loans)")
@@ -218,6 +223,22 @@ def test_a_project_that_a_run_left_out_is_missed(tmp_path: Path) -> None:
     }
 
 
+def test_evidence_that_is_too_large_is_not_even_downloaded(tmp_path: Path) -> None:
+    world = fork(artifact(b"x" * (archive.MAX_ZIP_BYTES + 1)))
+    assert publish(world, tmp_path) == 1
+    assert not [path for _, path, _ in world.requests if path.endswith("/zip")]
+    assert "is larger than" in world.own_comments()[0]
+
+
+def test_a_secret_in_the_evidence_is_not_published(tmp_path: Path) -> None:
+    world = fork()
+    found = record(check(message=f"saw {world.token}"))
+    world.artifacts.append(artifact(packed(run(notes=(world.token,)), found)))
+    assert publish(world, tmp_path) == 1
+    shown = "".join([*world.own_comments(), json.dumps(world.check_runs, ensure_ascii=False)])
+    assert world.token.partition("_")[2] not in shown.replace("\u200b", "")
+
+
 def test_evidence_that_expired_does_not_pass(tmp_path: Path) -> None:
     world = fork(artifact(packed(run(), GREEN)))
     world.artifacts[0].expired = True
@@ -285,7 +306,7 @@ def test_several_projects_share_one_comment_and_have_a_check_each(tmp_path: Path
 
 def test_two_artifacts_that_claim_one_project(tmp_path: Path) -> None:
     world = several(
-        artifact(packed(run(), RED), "ci-mlops-evidence-loans", 1),
+        artifact(packed(run(), GREEN), "ci-mlops-evidence-loans", 1),
         artifact(packed(run(), GREEN), "ci-mlops-evidence-zzz", 2),
     )
     assert publish(world, tmp_path) == 1
@@ -355,7 +376,10 @@ def test_without_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "GITHUB_REPOSITORY and GITHUB_TOKEN must be set" in capsys.readouterr().err
 
 
-def test_a_rough_hour_at_github_changes_nothing(tmp_path: Path) -> None:
+def test_a_rough_hour_at_github_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ci_mlops.github.repository.MAX_WORK_S", 0)
     world = fork(artifact(packed(run(), GREEN)))
     world.faults = [
         Fault(kind="502", path="/zip"),
