@@ -132,3 +132,31 @@ def test_what_github_does_not_document_is_refused_by_the_fake(
     with pytest.raises(RefusedError, match="404"):
         there.api.get("/repos/acme/loans/secrets", needs="")
     assert len(world.violations) == 2
+
+
+def test_a_person_and_the_runner_are_told_apart(github: FakeGitHub, world: World) -> None:
+    assert repository(github).login() == "github-actions[bot]"
+    world.is_user, world.login = True, "ann"
+    assert repository(github).login() == "ann"
+
+
+def test_a_comment_that_is_gone_already_is_no_fault(github: FakeGitHub, world: World) -> None:
+    made = world.comment(7, "x", "github-actions[bot]")
+    there = repository(github)
+    for _ in range(2):
+        there.delete_comment(made["id"])
+    assert world.comments == []
+    world.scopes = {}
+    with pytest.raises(RefusedError, match="pull-requests: write"):
+        there.delete_comment(1)
+
+
+def test_files_that_cannot_be_read_are_said(github: FakeGitHub, world: World) -> None:
+    there = repository(github)
+    world.files = {HEAD: {"a b/ü.yml": "text", "large": "x" * 1_100_000}}
+    assert there.text("a b/ü.yml", HEAD) == "text"
+    assert there.text("missing", HEAD) is None
+    with pytest.raises(OutsideError, match="large at bbbbbbb is larger than"):
+        there.text("large", HEAD)
+    with pytest.raises(OutsideError, match="does not know commit ccccccc"):
+        there.files(BASE)
