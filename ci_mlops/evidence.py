@@ -241,7 +241,7 @@ class Run(Value):
         return tuple(n for n in names if digests.get(f"base.{n}") != digests[f"head.{n}"])
 
 
-Document = TypeVar("Document", Record, Run)
+Document = TypeVar("Document", bound=Value)
 
 
 def worst_outcome(outcomes: Iterable[Outcome]) -> Outcome:
@@ -287,12 +287,12 @@ def write(path: Path, document: Record | Run) -> None:
 
 def read_record(path: Path) -> Record:
     """Read one stage's record strictly; EvidenceError names the file and the fault."""
-    return _validated(Record, _bytes(path), str(path))
+    return validated(Record, _bytes(path), str(path))
 
 
 def read_run(path: Path) -> Run:
     """Read `run.json` strictly; EvidenceError names the file and the fault."""
-    return _validated(Run, _bytes(path), str(path))
+    return validated(Run, _bytes(path), str(path))
 
 
 def parse_json(data: bytes, place: str) -> Any:
@@ -338,7 +338,7 @@ def read_members(members: Mapping[str, bytes], place: str) -> Folder:
     """Read evidence from files in memory, by name, as `read_folder` does; `place` names them."""
     if "run.json" not in members:
         raise EvidenceError("holds no run.json", place=place)
-    run = _validated(Run, members["run.json"], f"{place}/run.json")
+    run = validated(Run, members["run.json"], f"{place}/run.json")
     return _gathered(run, members.get, Path(place))
 
 
@@ -354,7 +354,7 @@ def _gathered(run: Run, read: Callable[[str], bytes | None], folder: Path) -> Fo
         try:
             data = read(f"{stage}.json")
             if data is not None:
-                records[stage] = _validated(Record, data, str(folder / f"{stage}.json"))
+                records[stage] = validated(Record, data, str(folder / f"{stage}.json"))
                 _require_unchanged(run, stage, data, str(folder / f"{stage}.json"))
         except EvidenceError as fault:
             records[stage] = fault
@@ -370,7 +370,8 @@ def _bytes(path: Path) -> bytes:
         raise EvidenceError(f"cannot be read: {reason}", place=str(path)) from fault
 
 
-def _validated(kind: type[Document], data: bytes, place: str) -> Document:
+def validated(kind: type[Document], data: bytes, place: str) -> Document:
+    """Return a value from strict JSON. Raises EvidenceError with place, field and fault."""
     document = parse_json(data, place)
     try:
         return kind.model_validate(document)

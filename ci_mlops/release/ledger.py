@@ -14,13 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
 
 from ci_mlops.command import Commands, Completed
-from ci_mlops.errors import EvidenceError, OutsideError
-from ci_mlops.evidence import parse_json
+from ci_mlops.errors import OutsideError
+from ci_mlops.evidence import validated
 from ci_mlops.release.entry import Entry, State, Written, already, follow, moment
 
 BRANCH = "ci-mlops-ledger"
@@ -92,7 +89,7 @@ class Ledger:
             commit, _, message = part.strip("\n").partition("\0")
             if commit:
                 _, _, body = message.partition("\n\n")
-                yield _read(Written, body, f"ledger entry {commit[:7]}")
+                yield validated(Written, body.encode(), f"ledger entry {commit[:7]}")
 
     def live_at(self, environment: str, time: datetime) -> Written | None:
         """Return the entry by which something was live at a moment; None when nothing was."""
@@ -107,7 +104,7 @@ class Ledger:
         if not tip:
             return State()
         found = self._git("show", f"{tip}:state.json")
-        return _read(State, found.output, f"state.json of {BRANCH}")
+        return validated(State, found.output.encode(), f"state.json of {BRANCH}")
 
     def _fetch(self, *, whole: bool = False) -> str:
         """Return the commit that the remote's branch points to; empty where there is none."""
@@ -167,15 +164,3 @@ class Ledger:
         if check and (done.code or done.timed_out):
             raise OutsideError(f"`git {arguments[0]}` failed in the ledger: {done.last_line()}")
         return done
-
-
-Model = TypeVar("Model", State, Written)
-
-
-def _read(kind: type[Model], text: str, place: str) -> Model:
-    try:
-        return kind.model_validate(parse_json(text.encode(), place))
-    except ValidationError as fault:
-        first = fault.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise EvidenceError(f"{where}: {first['msg']}", place=place) from fault
