@@ -1,5 +1,6 @@
 """The first mlops.yml of a project: guessed from its files and one look at its data."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Written:
 
     def text(self) -> str:
         """Return the lines for the terminal."""
-        lines = [f"wrote {file}" for file in self.files]
+        lines = [f"wrote {os.path.relpath(file)}" for file in self.files]
         guess = self.guess
         lines.append(f"guessed: label {guess.label!r}, task {guess.task}, test data {guess.test}")
         if guess.model is None:
