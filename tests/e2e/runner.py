@@ -2,7 +2,9 @@
 
 What act does not emulate (permissions, trigger filters, concurrency) is checked on the files
 themselves and refused by the fake API. Its own artifact server does not speak to upload-artifact
-(nektos/act#6021), and `uses: $/…` is unknown to it: both are replaced in a copy.
+(nektos/act#6021), and `uses: $/…` is unknown to it: both are replaced in a copy. All jobs of a
+machine share one copy of each action, which act writes anew under those that still run it: so
+jobs, and those of a matrix, run one after another.
 """
 
 import json
@@ -140,7 +142,6 @@ class Runner:
         }
         command = [str(BIN / "act"), event, "--workflows", f".github/workflows/{workflow}"]
         command += ["--platform", "ubuntu-24.04=-self-hosted", "--json", "--no-cache-server"]
-        # Jobs side by side would now and then find a script of theirs still open: "text file busy".
         command += ["--concurrent-jobs", "1"]
         command += ["--action-cache-path", str(self.home / "actions")]
         command += ["--eventpath", str(self.home / "event.json"), "--secret", "GITHUB_TOKEN"]
@@ -197,4 +198,5 @@ def _copy_ourselves(target: Path) -> None:
     for file in target.rglob("*.yml"):
         text = file.read_text(encoding="utf-8")
         text = re.sub(r"uses: \$(/\S*)", rf"uses: {REPOSITORY}\1@SELF", text)
+        text = text.replace("strategy:\n", "strategy:\n      max-parallel: 1\n")
         file.write_text(text, encoding="utf-8")
