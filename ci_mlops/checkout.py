@@ -60,6 +60,12 @@ class Repository:
         arguments = ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
         return self.commands.run(arguments, cwd=self.top, timeout_s=60).output.strip()
 
+    def remote_url(self, name: str) -> str:
+        """Return the address of a remote, or an empty text where there is none of the name."""
+        arguments = ["git", "remote", "get-url", "--", name]
+        done = self.commands.run(arguments, cwd=self.top, timeout_s=60)
+        return "" if done.code else done.output.strip()
+
     def is_changed(self) -> bool:
         """Whether a tracked file of the working tree differs from HEAD."""
         arguments = ["git", "diff", "--quiet", "HEAD", "--"]

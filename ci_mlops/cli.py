@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from ci_mlops import parser
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ci_mlops.evidence import Run
     from ci_mlops.publish.posting import Published
+    from ci_mlops.release.ledger import Ledger
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
@@ -200,6 +203,52 @@ def _chatops(arguments: Namespace, environ: Environ) -> int:
     return 0
 
 
+def _history(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.release import history
+
+    with _ledger(arguments, environ) as ledger:
+        entries = history.history(ledger, arguments.environment, arguments.limit)
+    if arguments.json:
+        print(json.dumps([history.plain(one) for one in entries], indent=1))
+    else:
+        print("\n".join(history.history_lines(entries)) or "The ledger is empty.")
+    return 0
+
+
+def _status(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.release import history
+
+    with _ledger(arguments, environ) as ledger:
+        state = ledger.state()
+    if arguments.json:
+        print(json.dumps(history.plain_state(state), indent=1))
+    else:
+        print("\n".join(history.status_lines(state)))
+    return 0
+
+
+def _live(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.release import history
+
+    at = history.moment_of(arguments.at) if arguments.at else None
+    with _ledger(arguments, environ) as ledger:
+        found = history.live(ledger, arguments.environment, at)
+    print(json.dumps(history.plain(found), indent=1) if arguments.json else found.entry.to)
+    return 0
+
+
+def _why(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.release import history
+
+    with _ledger(arguments, environ) as ledger:
+        entries = history.why(ledger, arguments.what)
+    if arguments.json:
+        print(json.dumps([history.plain(one) for one in entries], indent=1))
+    else:
+        print("\n".join(history.why_lines(entries)))
+    return 0
+
+
 def _schema(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, evidence
 
@@ -221,6 +270,10 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "verdict": _verdict,
     "publish": _publish,
     "chatops": _chatops,
+    "history": _history,
+    "status": _status,
+    "live": _live,
+    "why": _why,
     "schema": _schema,
 }
 
@@ -233,6 +286,16 @@ def _config_path(arguments: Namespace) -> Path:
 def _evidence_folder(arguments: Namespace) -> Path:
     folder: Path = arguments.evidence or _config_path(arguments).parent / ".mlops" / "evidence"
     return folder
+
+
+def _ledger(arguments: Namespace, environ: Environ) -> "AbstractContextManager[Ledger]":
+    from ci_mlops.checkout import Repository
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+    from ci_mlops.release.ledger import ledger_at, remote_of
+
+    repository = Repository.around(Path.cwd(), Commands(environ=environ))
+    return ledger_at(*remote_of(repository, arguments.ledger, Workflow.from_environ(environ)))
 
 
 def _gate(arguments: Namespace, run: "Run", environ: Environ) -> "Gate":

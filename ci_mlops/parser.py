@@ -97,6 +97,46 @@ GitHub is asked. Others are answered once, and nothing runs.
   ci-mlops chatops
 """,
     ),
+    "history": (
+        "list what was promoted and rolled back, the newest first",
+        """\
+Reads the ledger: an append-only branch, ci-mlops-ledger, of the remote origin, or of --ledger, or
+of the repository itself where it has no remote.
+
+  ci-mlops history
+  ci-mlops history production --limit 5
+  ci-mlops history --json | jq '.[].to'
+""",
+    ),
+    "status": (
+        "say what each environment runs, and what has not ended there",
+        """\
+  ci-mlops status
+  ci-mlops status --json | jq -r .production.live
+""",
+    ),
+    "live": (
+        "print the digest of what is live, or was at a date",
+        """\
+Prints the digest alone, so that programs can use it. A bare date means the end of that day in UTC.
+Where nothing was live the exit code is 1.
+
+  ci-mlops live production
+  ci-mlops live production --at 2026-11-23
+  ci-mlops live production --at 2026-11-23T10:30:00+01:00 --json
+""",
+    ),
+    "why": (
+        "print the lineage of what was released: people, run, code, data, evidence",
+        """\
+Takes a file (a model, a data file, a record), an environment, or the beginning of a digest, and
+prints each entry of the ledger that rests on it.
+
+  ci-mlops why production
+  ci-mlops why model/model.joblib
+  ci-mlops why 3f786850e387
+""",
+    ),
     "schema": (
         "print the JSON Schema of mlops.yml or of the evidence",
         """\
@@ -125,6 +165,11 @@ JSON = ("--json", {"action": "store_true", "help": "print one JSON document, for
 EVIDENCE = (
     "--evidence",
     {"type": Path, "metavar": "DIR", "help": "default: .mlops/evidence beside mlops.yml"},
+)
+
+LEDGER = (
+    "--ledger",
+    {"metavar": "REMOTE", "help": "git remote with the ledger: a name, a URL or a path"},
 )
 
 FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -181,6 +226,20 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         JSON,
     ),
     "chatops": (),
+    "history": (
+        ("environment", {"nargs": "?", "help": "only of this environment"}),
+        ("--limit", {"type": int, "metavar": "N", "help": "so many at most (default: all)"}),
+        LEDGER,
+        JSON,
+    ),
+    "status": (LEDGER, JSON),
+    "live": (
+        ("environment", {}),
+        ("--at", {"metavar": "DATE", "help": "a date or time, ISO 8601 (default: now)"}),
+        LEDGER,
+        JSON,
+    ),
+    "why": (("what", {"help": "a file, an environment or a digest"}), LEDGER, JSON),
     "schema": (
         (
             "which",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ci_mlops.errors import OutsideError
-from ci_mlops.values import Many, Value
+from ci_mlops.values import Many, Sha256, Value
 
 MAX_RECENT = 200
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -36,8 +36,10 @@ class Entry(Value):
     """Link of the workflow run, where there is one."""
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""
     """The commit of main that was promoted."""
-    evidence: Mapping[Name, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
-    """Digest of each record that the verdict rested on."""
+    evidence: Mapping[Name, Sha256] = {}
+    """Digest of each record that the verdict rested on, and of `run`, which names them."""
+    subjects: Mapping[Name, Sha256] = {}
+    """Digests of what was judged: `model`, `data.train`, `code` and the like."""
 
 
 class Written(Value):

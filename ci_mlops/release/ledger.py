@@ -6,6 +6,7 @@ read (compare-and-swap by `--force-with-lease`), so entries of several writers n
 other; whoever comes late reads again and decides again. Nothing is ever removed: undoing adds one.
 """
 
+import base64
 import contextlib
 import random
 import tempfile
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from ci_mlops.checkout import Repository
 from ci_mlops.command import Commands, Completed
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import validated
+from ci_mlops.github import Workflow
 from ci_mlops.release.entry import Entry, State, Written, already, follow, moment
 
 BRANCH = "ci-mlops-ledger"
@@ -37,6 +40,32 @@ def ledger_at(remote: str, commands: Commands) -> Iterator["Ledger"]:
     """
     with tempfile.TemporaryDirectory(prefix="ci-mlops-") as folder:
         yield Ledger(remote=remote, folder=Path(folder), commands=commands)
+
+
+def remote_of(
+    repository: Repository, wanted: str | None, workflow: Workflow
+) -> tuple[str, Commands]:
+    """Return the remote that holds the ledger, and the door by which git may write to it.
+
+    That is `wanted` (a remote's name, a URL or a path), else `origin`, else the repository itself.
+    On a runner the job's token opens GitHub, as actions/checkout does it: by a header in git's
+    environment, never in a URL or an argument.
+    """
+    found = repository.remote_url(wanted or "origin")
+    remote = found or wanted or str(repository.top)
+    if (repository.top / remote).exists():
+        remote = str((repository.top / remote).resolve())
+    commands = repository.commands
+    if workflow.token and remote.startswith(f"{workflow.server_url}/"):
+        secret = base64.b64encode(f"x-access-token:{workflow.token}".encode()).decode()
+        commands = commands.adding(
+            {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"http.{workflow.server_url}/.extraheader",
+                "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {secret}",
+            }
+        )
+    return remote, commands
 
 
 @dataclass(kw_only=True)
