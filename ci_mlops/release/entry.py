@@ -134,3 +134,8 @@ def _require_intent(entry: Entry, pending: Written | None) -> None:
 def moment(time: datetime) -> str:
     """Return a time as entries write it, UTC to the second."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def time_of(moment: str) -> datetime:
+    """Return the time that an entry names."""
+    return datetime.fromisoformat(moment)

@@ -31,6 +31,10 @@ STALE_LOCK_S = 60.0
 MOVED = ("stale info", "fetch first", "non-fast-forward", "[rejected]", "cannot lock ref")
 
 
+class Moved(OutsideError):  # noqa: N818 - losing a race is no error of anybody's
+    """Somebody else wrote about the environment first: what was decided must be decided again."""
+
+
 @contextlib.contextmanager
 def ledger_at(remote: str, commands: Commands) -> Iterator["Ledger"]:
     """Give the ledger at a git remote, a URL or a path, with a throw-away copy of its branch.
@@ -83,10 +87,12 @@ class Ledger:
         """Return what follows from all entries. Raises OutsideError, EvidenceError."""
         return self._state(self._fetch())
 
-    def append(self, entry: Entry) -> Written:
+    def append(self, entry: Entry, *, decided_on: State | None = None) -> Written:
         """Add an entry, unless it stands there already; return it as it stands.
 
-        Raises OutsideError where it may not follow what others have written, or the remote refuses.
+        `decided_on` is the state that the wish to write it rests on. Raises Moved where the
+        environment is no longer as it was there, and OutsideError where the entry may not follow
+        what others have written, or the remote refuses.
         """
         for attempt in range(TRIES):
             tip = self._fetch()
@@ -94,6 +100,8 @@ class Ledger:
             known = already(state, entry)
             if known is not None:
                 return known
+            if decided_on is not None:
+                _require_same(decided_on, state, entry.environment)
             following, written = follow(state, entry)
             commit = self._commit(tip, following, written)
             pushed = self._push(commit, tip)
@@ -193,3 +201,8 @@ class Ledger:
         if check and (done.code or done.timed_out):
             raise OutsideError(f"`git {arguments[0]}` failed in the ledger: {done.last_line()}")
         return done
+
+
+def _require_same(decided_on: State, state: State, environment: str) -> None:
+    if decided_on.environment(environment) != state.environment(environment):
+        raise Moved(f"{environment} has changed in the ledger", remedy="Run it again")
