@@ -152,6 +152,13 @@ class ModelProcess:
         told, data = self._ask("predict", {"op": "predict", **header}, body)
         return Answer(header=told, body=data, seconds=float(told["seconds"]))
 
+    def answer(self, rows: Mapping[str, Any], body: bytes) -> tuple[Mapping[str, Any], bytes]:
+        """Ask about rows that are in the wire's form already; the answer is in it too.
+
+        Raises Refused where the model's code raised, CannotLook where its process ended.
+        """
+        return self._ask("predict", {"op": "predict", **rows}, body)
+
     def keep_rows(self, frame: "pd.DataFrame") -> None:
         """Give the rows that `time` will ask about."""
         header, body = wire.encode(frame)

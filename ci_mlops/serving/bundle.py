@@ -1,0 +1,121 @@
+"""A bundle: everything that is released together, in one folder, named by one digest.
+
+`serve.json` says what the model takes and how it is loaded, `recorded.json` holds rows with the
+answers that were judged, `model/` the model, `code/` the project's code. The digest covers the name
+and the bytes of each file, so two bundles of one digest answer alike in the same environment.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ci_mlops.errors import CannotLook
+from ci_mlops.evidence import file_sha256, text_sha256
+from ci_mlops.model.settings import ModelSettings
+from ci_mlops.serving.signature import Signature
+from ci_mlops.values import Many, Value
+
+SERVE, RECORDED = "serve.json", "recorded.json"
+
+
+class Serve(Value):
+    """What a bundle's server needs to know."""
+
+    schema_version: Literal[1] = 1
+    signature: Signature
+    model: Annotated[str, Field(min_length=1)]
+    """Path of the model below the bundle."""
+    loader: str | None = None
+
+
+class Recorded(Value):
+    """Rows with the answers that were judged."""
+
+    schema_version: Literal[1] = 1
+    inputs: Many[Mapping[str, Any]]
+    """As in a request of the Open Inference Protocol."""
+    probabilities: Many[Many[float]] | None = None
+    """Shape (n, k), for the sorted classes; None where the model gives none."""
+    predicted: Many[str | int | float | bool]
+    """Classes after the threshold, or values, shape (n,)."""
+
+
+def write(
+    folder: Path,
+    serve: Serve,
+    recorded: Recorded,
+    *,
+    model: Path,
+    root: Path,
+    code: Sequence[str],
+) -> str:
+    """Fill a new folder and return its digest; `code` are files below `root`.
+
+    Raises CannotLook when something cannot be copied.
+    """
+    folder.mkdir(parents=True)
+    try:
+        target = folder / serve.model
+        target.parent.mkdir(parents=True)
+        if model.is_dir():
+            shutil.copytree(model, target)
+        else:
+            shutil.copyfile(model, target)
+        for name in code:
+            (folder / "code" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, folder / "code" / name)
+        (folder / "code").mkdir(exist_ok=True)
+    except OSError as fault:
+        raise CannotLook(
+            f"cannot be put into a bundle: {fault.strerror}", place=str(model)
+        ) from fault
+    for name, value in ((SERVE, serve), (RECORDED, recorded)):
+        (folder / name).write_text(value.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return digest(folder)
+
+
+def digest(folder: Path) -> str:
+    """Return `sha256:…` over the names and contents of all files in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = [(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files]
+    return f"sha256:{text_sha256(json.dumps(listed))}"
+
+
+def read_serve(folder: Path) -> Serve:
+    """Read what a bundle's server needs to know. Raises CannotLook."""
+    return _read(folder / SERVE, Serve)
+
+
+def read_recorded(folder: Path) -> Recorded:
+    """Read the rows and answers of a bundle. Raises CannotLook."""
+    return _read(folder / RECORDED, Recorded)
+
+
+def settings(
+    serve: Serve, python: str | None, *, timeout_s: float, memory_mb: int
+) -> ModelSettings:
+    """Return how a bundle's model is loaded, below the bundle's `code` folder."""
+    return ModelSettings(
+        task=serve.signature.task,
+        path=f"../{serve.model}",
+        loader=serve.loader,
+        python=python,
+        threshold=serve.signature.threshold,
+        timeout_s=timeout_s,
+        memory_mb=memory_mb,
+    )
+
+
+def _read[Kind: Value](path: Path, kind: type[Kind]) -> Kind:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as fault:
+        raise CannotLook(f"cannot be read: {fault.strerror}", place=str(path)) from fault
+    except ValidationError as fault:
+        first = fault.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CannotLook(f"{where}: {first['msg']}", place=str(path)) from fault

@@ -1,0 +1,100 @@
+"""What a served model takes and answers: the columns as they were judged, classes, threshold."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ci_mlops.values import Many, Share, Value
+
+Datatype = Literal[
+    "BOOL",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "FP32",
+    "FP64",
+    "BYTES",
+]
+"""Of the Open Inference Protocol, section "Tensor Data Types"."""
+WIRE: dict[str, Datatype] = {
+    "<b1": "BOOL",
+    "|b1": "BOOL",
+    "<i1": "INT8",
+    "<i2": "INT16",
+    "<i4": "INT32",
+    "<i8": "INT64",
+    "<u1": "UINT8",
+    "<u2": "UINT16",
+    "<u4": "UINT32",
+    "<u8": "UINT64",
+    "<f4": "FP32",
+    "<f8": "FP64",
+}
+Class = str | int | float | bool
+
+
+class Column(Value):
+    """One input: how it stands in a request, and how the model is given it."""
+
+    name: str
+    datatype: Datatype
+    nulls: bool = False
+    """Whether a value was missing in the data that was judged, so that null is right here too."""
+    kind: Literal["array", "masked", "category", "datetime", "json"]
+    """The form on the way to the model, as `ci_mlops.model.wire` describes it."""
+    dtype: str = ""
+    pandas: str = ""
+    categories: Many[Class] = ()
+    ordered: bool = False
+    unit: str = ""
+
+    def header(self) -> dict[str, Any]:
+        """Return what describes the column on the way to the model."""
+        told: dict[str, Any] = {"name": self.name, "kind": self.kind, "dtype": self.dtype}
+        if self.kind == "category":
+            told |= {"categories": list(self.categories), "ordered": self.ordered}
+        if self.kind == "masked":
+            told["pandas"] = self.pandas
+        if self.kind == "datetime":
+            told["unit"] = self.unit
+        return told
+
+
+class Signature(Value):
+    """A model's name, what it takes, and how its answers become decisions."""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    task: Literal["binary", "multiclass", "regression"]
+    columns: Annotated[Many[Column], Field(min_length=1)]
+    classes: Many[Class] = ()
+    """The sorted classes, the columns of `probabilities`; empty for regressions."""
+    positive: int | None = None
+    """Position of the positive class, of binary tasks."""
+    threshold: Share = 0.5
+    scores: bool = True
+    """Whether the model answers probabilities, and not labels alone."""
+
+
+def column_of(described: dict[str, Any], *, nulls: bool) -> Column:
+    """Return the column that a header of the wire describes."""
+    kind = described["kind"]
+    datatype: Datatype = "BYTES"
+    if kind in {"array", "masked"}:
+        datatype = WIRE[described["dtype"]]
+    return Column(
+        name=described["name"],
+        datatype=datatype,
+        nulls=nulls,
+        kind=kind,
+        dtype=described.get("dtype", ""),
+        pandas=described.get("pandas", ""),
+        categories=tuple(described.get("categories", ())),
+        ordered=described.get("ordered", False),
+        unit=described.get("unit", ""),
+    )
