@@ -2,8 +2,8 @@
 
 Run `python -m benchmarks.behaviour_bugs`; it prints two tables and writes
 results/behaviour_bugs.json. Each of ten bugs is in a model that is sound otherwise, and the sound
-one is tried beside them. Healthy models are of scikit-learn, XGBoost and ONNX, in the environment of
-the tests; each is trained anew for each seed, which makes other rows too. `--seeds` says how many.
+one is tried beside them. Healthy models are of scikit-learn, XGBoost and ONNX, in the environment
+of the tests; each is trained anew for each seed, which makes other rows too.
 """
 
 import argparse

@@ -67,7 +67,7 @@ class Column:
         try:
             made: pd.Series[Any] = pd.Series(list(cells), dtype=self.dtype)
         except (TypeError, ValueError):
-            return pd.Series(list(cells), dtype=object)
+            return pd.Series(list(cells))
         return made
 
 
@@ -153,6 +153,8 @@ def _learned(
     }
     if of == "number" and len(numbers(column)):
         return _number(shared, column, values, given_range)
+    if of == "number":  # infinite ones alone
+        shared["kind"] = "category"
     typical = _plain(most)
     if of == "time":
         typical = held.sort_values().iloc[len(held) // 2]
@@ -170,6 +172,8 @@ def _number(
     known = np.sort(numbers(column))
     low, high = given or (float(known[0]), float(known[-1]))
     whole = bool((known == np.floor(known)).all()) and max(abs(low), abs(high)) < 2**53
+    whole = whole and np.ceil(low) <= np.floor(high)
+    low, high = (float(np.ceil(low)), float(np.floor(high))) if whole else (low, high)
     middle = float(known[len(known) // 2])
     typical = min(max(middle if whole else float(f"{middle:.3g}"), low), high)
     return Column(

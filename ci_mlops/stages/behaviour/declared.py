@@ -14,7 +14,7 @@ from ci_mlops.dataset.domain import Cell, Column, Domain
 from ci_mlops.errors import CannotLook
 from ci_mlops.stages.behaviour import Invariance, Monotone
 from ci_mlops.stages.behaviour.asking import Door, Refusal, Reply
-from ci_mlops.stages.behaviour.builtin import ask_in_parts, not_finite
+from ci_mlops.stages.behaviour.builtin import not_finite
 from ci_mlops.stages.behaviour.shrinking import Breaks, Shape
 from ci_mlops.stages.behaviour.trials import Example, Trial
 
@@ -31,6 +31,8 @@ class Real:
     domain: Domain
     rows: pd.DataFrame
     labels: "pd.Series[Any]"
+    asked: int
+    """Rows that were to be tried; `rows` are those of them that the model answers."""
     tolerance: float
 
 
@@ -38,7 +40,7 @@ def invariant(door: Door, real: Real, column: str, rule: Invariance) -> Trial:
     """Try whether another value of a column changes a decision. Raises Spent, CannotLook."""
     if door.inputs is not None and column not in door.inputs:
         return _not_given(real, column)
-    rows = ask_in_parts(door, real.rows).rows
+    rows = real.rows
     before = _decided(door, rows, real)
     moved, seen = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     pair = None
@@ -77,7 +79,7 @@ def monotone(door: Door, real: Real, column: str, rule: Monotone) -> Trial:
             f"column {column!r} holds no numbers, so it cannot rise",
             place="stages.behaviour.monotone",
         )
-    rows = ask_in_parts(door, real.rows).rows
+    rows = real.rows
     sign = 1 if rule.direction == "increasing" else -1
     against, seen = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     pair = before = earlier = None
@@ -243,5 +245,5 @@ def _example(pair: pd.DataFrame | None, breaks: Breaks, column: str) -> Example 
 
 def _trial(broken: np.ndarray, seen: np.ndarray, real: Real, example: Example | None) -> Trial:
     tried = int(seen.sum())
-    left = len(real.rows) - tried
+    left = real.asked - tried
     return Trial(tried=tried, broken=int(broken.sum()), example=example, unlike=left)

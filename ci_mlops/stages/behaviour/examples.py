@@ -48,7 +48,7 @@ class Shown:
         hidden = {c: [v for v in cells if self._hides(str(c), v)] for c, cells in hidden.items()}
         if any(not isinstance(one, str) for cells in hidden.values() for one in cells):
             # A number can be written in too many ways to be found.
-            return re.split(r"[^\w.]", said, maxsplit=1)[0]
+            return said.partition(":")[0]
         values = {one for cells in hidden.values() for one in cells}
         for one in sorted(values, key=len, reverse=True):
             said = re.sub(rf"(?<!\w){re.escape(one)}(?!\w)", HIDDEN, said)

@@ -1,8 +1,8 @@
 """Trials in, findings out: head's faults held against base's, with the smallest examples."""
 
 import contextlib
+import math
 import platform
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -20,7 +20,7 @@ from ci_mlops.stage import Findings, Side, Workspace
 from ci_mlops.stages.behaviour import BehaviourStage, PropertyName
 from ci_mlops.stages.behaviour import cases as case_files
 from ci_mlops.stages.behaviour.asking import Door, Reply, Spent
-from ci_mlops.stages.behaviour.builtin import Plan, shown, trials
+from ci_mlops.stages.behaviour.builtin import Plan, ask_in_parts, shown, trials
 from ci_mlops.stages.behaviour.declared import Real, invariant, monotone, values
 from ci_mlops.stages.behaviour.drawing import drawn
 from ci_mlops.stages.behaviour.examples import Shown
@@ -63,8 +63,8 @@ Results = dict[Key, Trial | Fault]
 
 def judge(settings: BehaviourStage, workspace: Workspace) -> Findings:
     """Try every property. Raises CannotLook when head's model or data cannot be asked at all."""
-    deadline = time.monotonic() + settings.max_seconds
-    with Door(workspace.head, workspace.commands, deadline=deadline) as door:
+    with Door(workspace.head, workspace.commands, deadline=math.inf) as door:
+        door.deadline = door.now() + settings.max_seconds
         space = _space(settings, workspace, door)
         view = Shown(workspace.head.data, space.plan.domain, settings.domain.categories)
         door.hide = view.text
@@ -131,6 +131,7 @@ def _space(settings: BehaviourStage, workspace: Workspace, door: Door) -> Space:
             domain=domain,
             rows=domain.frame(domain.cells(rows)),
             labels=test[head.data.label],
+            asked=len(rows),
             tolerance=settings.tolerance,
         ),
         learned_from=learned_from,
@@ -197,6 +198,7 @@ def _affordable(settings: BehaviourStage, space: Space, door: Door) -> Space:
     )
     plan = replace(space.plan, rows=space.plan.rows.iloc[::step].reset_index(drop=True))
     real = replace(space.real, rows=space.real.rows.iloc[::step].reset_index(drop=True))
+    real = replace(real, asked=len(real.rows))
     return replace(space, plan=plan, real=real, cut_short=cut)
 
 
@@ -214,7 +216,8 @@ def _tried(
         built_in, why = trials(door, space.plan)
         for name in BUILT_IN:
             found[name, ""] = built_in.get(name, Fault(why=why))
-    for key, attempt in _attempts(settings, workspace, door, space).items():
+    attempts = _attempts(settings, workspace, door, space)
+    for key, attempt in attempts.items():
         if wanted is not None and key not in wanted:
             continue
         try:
@@ -230,7 +233,9 @@ def _attempts(
     settings: BehaviourStage, workspace: Workspace, door: Door, space: Space
 ) -> dict[Key, Callable[[], Trial]]:
     made: dict[Key, Callable[[], Trial]] = {}
-    real = space.real
+    real = (
+        _answered(door, space.real) if settings.invariances() or settings.monotone else space.real
+    )
     for rule in settings.invariances():
         for column in rule.to:
             made["invariant", column] = partial(invariant, door, real, column, rule)
@@ -240,6 +245,13 @@ def _attempts(
         root = case_files.place(workspace, file.file)
         made["cases", file.file] = partial(case_files.cases, door, root, file, real)
     return made
+
+
+def _answered(door: Door, real: Real) -> Real:
+    """Real rows without those that the model refuses; all of them where the time is over."""
+    with contextlib.suppress(Spent):
+        return replace(real, rows=ask_in_parts(door, real.rows).rows)
+    return real
 
 
 def _at_base(
@@ -309,6 +321,8 @@ def _check(
         is_old = before > limit and one.percent <= before + SLACK_PERCENT
         message += " It is the same at the base." if is_old else " It was less at the base."
         outcome = "warned" if is_old and settings.on_new_only else outcome
+    if is_broken and isinstance(base, Fault):
+        message += f" What base's model does is not known: {base.why}"
     if one.unlike:
         message += f" {one.unlike:,} further rows could not be judged by it."
     if space.cut_short and not is_broken and name != "cases":

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.database import ExampleDatabase, choices_to_bytes
 
 from ci_mlops.dataset.domain import Cell, Column, Domain
+from ci_mlops.errors import CannotLook
 from ci_mlops.stages.behaviour.asking import Spent
 from ci_mlops.stages.behaviour.drawing import QUIET, cell, choices
 
@@ -81,7 +82,7 @@ def shrunk(
             tried = len(known) >= MAX_TRIES
             try:
                 known[key] = not tried and bool(breaks(_rows(domain, start, free, example)))
-            except Spent:
+            except (Spent, CannotLook):
                 known[key] = False
         return known[key]
 
@@ -112,7 +113,8 @@ def shrunk(
 
 def _strategy(column: Column, seen: Cell) -> st.SearchStrategy[Drawn]:
     missing = st.booleans() if column.nulls or seen is None else st.just(value=False)
-    return st.tuples(st.booleans(), missing, cell(column, seen=seen))
+    value = column.typical if seen is None else seen
+    return st.tuples(st.booleans(), missing, cell(column, seen=value))
 
 
 def _choices(column: Column, seen: Cell) -> list[Any]:
@@ -120,7 +122,7 @@ def _choices(column: Column, seen: Cell) -> list[Any]:
     can_miss = column.nulls or seen is None
     value = column.typical if seen is None else seen
     if column.kind != "number":
-        value = choices(column, seen).index(value)
+        value = choices(column, value).index(value)
     elif column.whole and float(value).is_integer():
         value = int(value)
     else:
