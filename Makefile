@@ -30,8 +30,9 @@ lint: setup
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	.venv/bin/lint-imports
-	.venv/bin/zizmor --offline --quiet --persona auditor workflows/*.yml
-	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows workflows/*.yml
+	.venv/bin/zizmor --offline --quiet --persona auditor . workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows workflows/*.yml .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-actions action.yml actions/*/action.yml
 	.venv/bin/check-jsonschema --schemafile ci_mlops/schema/mlops.schema.json examples/*/mlops.yml
 	.venv/bin/check-jsonschema --schemafile ci_mlops/schema/policy.schema.json policies/*.yml
 	.venv/bin/codespell
@@ -48,6 +49,7 @@ bench: setup
 	$(PY) -m benchmarks.deepchecks_speed --quick
 	$(PY) -m benchmarks.latency_gate --minutes 1 --output build
 	$(PY) -m benchmarks.model_gate
+	$(PY) -m benchmarks.publications --count 20 --output build/publications.json
 
 lock:
 	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt

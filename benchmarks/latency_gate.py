@@ -128,12 +128,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--raw", type=Path, default=TOP / "build" / "latency_gate.jsonl")
+    parser.add_argument(
+        "--unchanged", action="store_true", help="only models without a change, and no other rules"
+    )
     parser.add_argument("--analyse", action="store_true", help="only what stands in --raw")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     if not options.analyse:
         options.raw.parent.mkdir(exist_ok=True)
-        collect(options.raw, 60 * options.minutes)
+        collect(options.raw, 60 * options.minutes, unchanged=options.unchanged)
     with options.raw.open(encoding="utf-8") as file:
         decisions = [json.loads(line) for line in file]
     found = analyse(decisions)
@@ -148,7 +151,7 @@ def main() -> None:
 # --- making decisions ---------------------------------------------------------------------------
 
 
-def collect(raw: Path, seconds: float) -> None:
+def collect(raw: Path, seconds: float, *, unchanged: bool) -> None:
     """Append decisions to a file until the time is over."""
     end = time.monotonic() + seconds
     commands = Commands(environ=dict(os.environ))
@@ -158,7 +161,8 @@ def collect(raw: Path, seconds: float) -> None:
         study = _Study(root, commands)
         models = [one for one in ("logistic", "forest", "boosting", "onnx") if study.has(one)]
         # Mostly without any change: what matters most is rare.
-        cases = [(m, c) for c in (*["none"] * 7, *CHANGES) for m in models if _possible(m, c)]
+        changes = ["none"] if unchanged else [*["none"] * 7, *CHANGES]
+        cases = [(m, c) for c in changes for m in models if _possible(m, c)]
         number = 0
         while time.monotonic() < end:
             if number % len(cases) == 0:
@@ -166,7 +170,7 @@ def collect(raw: Path, seconds: float) -> None:
             with _burning(2 if study.random.random() < 0.5 else 0) as burners:
                 model, change = cases[number % len(cases)]
                 fresh = number % FRESH_EVERY == 0
-                found = study.decide(model, change, fresh=fresh)
+                found = study.decide(model, change, fresh=fresh, rules=not unchanged)
             found["burners"] = burners
             file.write(json.dumps(found) + "\n")
             file.flush()
@@ -195,12 +199,12 @@ class _Study:
         """Whether a model can be made here."""
         return model != "onnx" or self.onnx_python is not None
 
-    def decide(self, model: str, change: str, *, fresh: bool) -> dict[str, Any]:
-        """Return the launches of one decision, and what two stored runs say."""
+    def decide(self, model: str, change: str, *, fresh: bool, rules: bool) -> dict[str, Any]:
+        """Return the launches of one decision, and with `rules` what two stored runs say."""
         base, head = (self._side(name, model, change) for name in SIDES)
         measured, seconds = Measured(), []
         rows: SizedRows = {1: dict.fromkeys(SIDES, self.frame.iloc[:1])}
-        before = self._alone(base)
+        before = self._alone(base) if rules else []
         started = time.monotonic()
         with Launcher((base, head), self._workspace(base, head), fork=not fresh) as launcher:
             decided = False
@@ -209,7 +213,7 @@ class _Study:
                 seconds.append(round(time.monotonic() - started, 2))
                 answers = [paired.decide(measured.launches[1], limit).answer for limit in LIMITS]
                 decided = "cannot tell" not in answers
-        after = self._alone(head)
+        after = self._alone(head) if rules else []
         return {
             "model": model,
             "change": change,
@@ -224,7 +228,7 @@ class _Study:
             "seconds": seconds,
             "fresh": measured.forked == 0,
             "base_ms": 1000 * float(np.median(measured.samples["base", 1].wall)),
-            "rules": {name: bool(rule(before, after)) for name, rule in RULES.items()},
+            "rules": {name: bool(rule(before, after)) for name, rule in RULES.items() if rules},
         }
 
     def _alone(self, side: Side) -> list[float]:
@@ -403,7 +407,8 @@ def _table(decisions: Sequence[dict[str, Any]], limit: float) -> list[dict[str, 
 def _rules_table(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     by_change: dict[str, list[dict[str, bool]]] = defaultdict(list)
     for one in decisions:
-        by_change[one["change"]].append(one["rules"])
+        if one["rules"]:
+            by_change[one["change"]].append(one["rules"])
     return [
         {
             "change": change,

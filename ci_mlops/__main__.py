@@ -4,10 +4,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from ci_mlops import __version__
+from ci_mlops import REPOSITORY, __version__
 from ci_mlops.errors import Stop
 
-ISSUES = "https://github.com/ci-mlops/ci-mlops/issues/new"
+ISSUES = f"https://github.com/{REPOSITORY}/issues/new"
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
 
 
 def _say(stop: Stop, environ: Mapping[str, str]) -> int:
-    print(f"error: {stop}", file=sys.stderr)
+    from ci_mlops.github import printable
+
+    print(f"error: {printable(str(stop))}", file=sys.stderr)
     if environ.get("GITHUB_ACTIONS") == "true":
         from ci_mlops.github import escape_command
 

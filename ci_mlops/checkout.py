@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ci_mlops.changes import DOCUMENTATION
 from ci_mlops.command import Commands
 from ci_mlops.dataset import digest as data_digest
 from ci_mlops.dataset.settings import DataSettings
@@ -15,7 +16,7 @@ from ci_mlops.github import Workflow
 from ci_mlops.model import digest as model_digest
 from ci_mlops.model.settings import ModelSettings
 
-DOCUMENTATION = (".md", ".rst", "LICENSE", "mlops.yml")
+NO_CODE = (*DOCUMENTATION, "mlops.yml")
 MAIN_BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 PREPARE_TIMEOUT_S = 3600
 
@@ -235,7 +236,7 @@ def _read(path: Path) -> str:
 
 
 def _is_code(name: str, leave_out: Sequence[str]) -> bool:
-    if name.endswith(DOCUMENTATION):
+    if name.endswith(NO_CODE):
         return False
     return not any(name == out or name.startswith(f"{out}/") for out in leave_out)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from ci_mlops import parser
 
 if TYPE_CHECKING:
     from ci_mlops.evidence import Run
+    from ci_mlops.publish.posting import Published
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
@@ -34,6 +36,7 @@ def _init(arguments: Namespace, environ: Environ) -> int:
         data=arguments.data,
         label=arguments.label,
         model=arguments.model,
+        single_workflow=arguments.single_workflow,
         force=arguments.force,
     )
     print(written.text())
@@ -43,7 +46,8 @@ def _init(arguments: Namespace, environ: Environ) -> int:
 def _plan(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, plan
 
-    del environ
+    if arguments.matrix:
+        return _matrix(arguments, environ)
     path = _config_path(arguments)
     stages = config.load(path).config.stages.chosen()
     planned = plan.plan(stages, only=arguments.only, skip=arguments.skip)
@@ -61,6 +65,23 @@ def _plan(arguments: Namespace, environ: Environ) -> int:
         print(f"{number}. {stage.name}{after}{alone}\n   {stage.question}")
     if planned.left_out:
         print(f"left out: {', '.join(planned.left_out)}")
+    return 0
+
+
+def _matrix(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import projects
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+
+    print(
+        projects.matrix(
+            _config_path(arguments).resolve().parent,
+            every=arguments.all,
+            base=arguments.base,
+            commands=Commands(environ=environ),
+            workflow=Workflow.from_environ(environ),
+        )
+    )
     return 0
 
 
@@ -133,6 +154,52 @@ def _verdict(arguments: Namespace, environ: Environ) -> int:
     return decided.exit_code
 
 
+def _publish(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+    from ci_mlops.publish import other_run, own_run
+    from ci_mlops.publish.settings import PublishSettings
+
+    path = _config_path(arguments)
+    folder = arguments.folder or path.parent / ".mlops"
+    workflow, commands = Workflow.from_environ(environ), Commands(environ=environ)
+    if arguments.run is not None:
+        # A trusted job needs no checkout: the gate comes from the base, through the API.
+        settings = config.load(path).config.publish if path.exists() else PublishSettings()
+        published = other_run.publish(
+            arguments.run,
+            folder,
+            read=config.rules,
+            via=arguments.via or settings.via,
+            workflow=workflow,
+            commands=commands,
+        )
+    else:
+        loaded = config.load(path).config
+        published = own_run.publish(
+            folder,
+            config=path,
+            project=loaded.project,
+            gate_of=lambda run: _gate(arguments, run, environ),
+            via=arguments.via or loaded.publish.via,
+            workflow=workflow,
+            commands=commands,
+        )
+    return _say_published(published, as_json=arguments.json)
+
+
+def _chatops(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import chatops
+    from ci_mlops.github import Workflow
+    from ci_mlops.publish.posting import repository_of
+
+    del arguments
+    workflow = Workflow.from_environ(environ)
+    print(chatops.obey(repository_of(workflow), workflow))
+    return 0
+
+
 def _schema(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, evidence
 
@@ -152,6 +219,8 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "plan": _plan,
     "report": _report,
     "verdict": _verdict,
+    "publish": _publish,
+    "chatops": _chatops,
     "schema": _schema,
 }
 
@@ -203,3 +272,14 @@ def _say(decided: "Verdict", run: "Run", *, as_json: bool, reports: Sequence[Pat
     print("\n".join(verdict_lines(decided, run)))
     for file in reports:
         print(f"   {os.path.relpath(file)}")
+
+
+def _say_published(published: "Published", *, as_json: bool) -> int:
+    from ci_mlops.github import escape_command
+
+    for kind, lines in (("notice", published.notices), ("warning", published.warnings)):
+        for line in lines:
+            print(f"::{kind}::{escape_command(line)}", file=sys.stderr if as_json else sys.stdout)
+    for one in published.judged:
+        _say(one.verdict, one.run, as_json=as_json, reports=published.files)
+    return max((one.verdict.exit_code for one in published.judged), default=0)

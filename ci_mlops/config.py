@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field, ValidationError, create_model, field_vali
 
 from ci_mlops.dataset.settings import DataSettings
 from ci_mlops.errors import ConfigError
-from ci_mlops.evidence import Change, Place, Record, Run
+from ci_mlops.evidence import Change, Place, ProjectName, Record, Run
 from ci_mlops.model.settings import ModelSettings
+from ci_mlops.publish.settings import PublishSettings, Rules
 from ci_mlops.stage import Stage
 from ci_mlops.stages import STAGES
 from ci_mlops.strict_yaml import did_you_mean, read
@@ -55,12 +56,13 @@ class Config(Value):
 
     version: Literal[1]
     """The version of this format."""
-    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    project: ProjectName
     """The name of the project: it titles the report and marks its comment."""
     data: DataSettings
     model: ModelSettings | None = None
     stages: Stages
     gate: Gate = Gate()
+    publish: PublishSettings = PublishSettings()
     prepare: Many[Annotated[str, Field(min_length=1)]] = ()
     """Shell lines that fetch or build the subjects, run in the folder of mlops.yml on both sides,
     such as `dvc pull` or `python train.py`; `python` is the interpreter of `model.python`."""
@@ -117,6 +119,13 @@ def parse(text: str, name: str) -> Loaded:
     loaded = Loaded(config=config, file=name, lines=document.lines, values=document.value)
     _check_together(loaded)
     return loaded
+
+
+def rules(text: str, file: str) -> Rules:
+    """Return what judges evidence, from the text of a configuration file; raises ConfigError."""
+    config = parse(text, file).config
+    stages = tuple(config.stages.chosen())
+    return Rules(file=file, project=config.project, gate=config.gate, stages=stages)
 
 
 def differences(base: Any, head: Any, places: Mapping[str, Place], path: str = "") -> list[Change]:

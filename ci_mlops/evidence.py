@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -32,6 +32,7 @@ SEVERITY: tuple[Outcome, ...] = (
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 StageName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+ProjectName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Line = Annotated[str, Field(max_length=2000)]
 Scalar = float | int | str | bool | None
 
@@ -206,7 +207,8 @@ class Run(Value):
     """The circumstances of a run, `run.json`: which sides, by whose rules, with what subjects."""
 
     schema_version: Literal[1] = 1
-    project: Name
+    project: ProjectName
+    """Marks the report's comment, so it can hold nothing that means anything in Markdown."""
     head: Line
     """Commit of the head; ends with `+changes` when the working tree differs from it."""
     base: Line
@@ -239,7 +241,7 @@ class Run(Value):
         return tuple(n for n in names if digests.get(f"base.{n}") != digests[f"head.{n}"])
 
 
-Document = TypeVar("Document", Record, Run)
+Document = TypeVar("Document", bound=Value)
 
 
 def worst_outcome(outcomes: Iterable[Outcome]) -> Outcome:
@@ -285,12 +287,12 @@ def write(path: Path, document: Record | Run) -> None:
 
 def read_record(path: Path) -> Record:
     """Read one stage's record strictly; EvidenceError names the file and the fault."""
-    return _validated(Record, path)
+    return validated(Record, _bytes(path), str(path))
 
 
 def read_run(path: Path) -> Run:
     """Read `run.json` strictly; EvidenceError names the file and the fault."""
-    return _validated(Run, path)
+    return validated(Run, _bytes(path), str(path))
 
 
 def parse_json(data: bytes, place: str) -> Any:
@@ -327,34 +329,56 @@ def read_folder(folder: Path) -> Folder:
     Raises EvidenceError when the run itself cannot be read; a stage's fault stays with the stage.
     """
     run = read_run(folder / "run.json")
+    return _gathered(
+        run, lambda file: _bytes(folder / file) if (folder / file).exists() else None, folder
+    )
+
+
+def read_members(members: Mapping[str, bytes], place: str) -> Folder:
+    """Read evidence from files in memory, by name, as `read_folder` does; `place` names them."""
+    if "run.json" not in members:
+        raise EvidenceError("holds no run.json", place=place)
+    run = validated(Run, members["run.json"], f"{place}/run.json")
+    return _gathered(run, members.get, Path(place))
+
+
+def _require_unchanged(run: Run, stage: str, data: bytes, place: str) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    if run.records.get(stage, digest) != digest:
+        raise EvidenceError("was changed after the run wrote it", place=place)
+
+
+def _gathered(run: Run, read: Callable[[str], bytes | None], folder: Path) -> Folder:
     records: dict[str, Record | EvidenceError] = {}
     for stage in (*run.stages, *run.left_out):
-        path = folder / f"{stage}.json"
-        if not path.exists():
-            continue
         try:
-            records[stage] = read_record(path)
-            if run.records.get(stage, file_sha256(path)) != file_sha256(path):
-                raise EvidenceError("was changed after the run wrote it", place=str(path))
+            data = read(f"{stage}.json")
+            if data is not None:
+                records[stage] = validated(Record, data, str(folder / f"{stage}.json"))
+                _require_unchanged(run, stage, data, str(folder / f"{stage}.json"))
         except EvidenceError as fault:
             records[stage] = fault
     return Folder(run=run, records=records)
 
 
-def _validated(kind: type[Document], path: Path) -> Document:
+def _bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as fault:
         reason = fault.strerror or type(fault).__name__
         raise EvidenceError(f"cannot be read: {reason}", place=str(path)) from fault
-    document = parse_json(data, str(path))
+
+
+def validated(kind: type[Document], data: bytes, place: str) -> Document:
+    """Return a value from strict JSON. Raises EvidenceError with place, field and fault."""
+    document = parse_json(data, place)
     try:
         return kind.model_validate(document)
     except ValidationError as fault:
         first = fault.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise EvidenceError(f"{where}: {first['msg']}", place=str(path)) from fault
+        raise EvidenceError(f"{where}: {first['msg']}", place=place) from fault
 
 
 def _refuse_deep_nesting(text: str, place: str) -> None:

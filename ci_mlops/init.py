@@ -1,5 +1,6 @@
 """The first mlops.yml of a project: guessed from its files and one look at its data."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ SENSITIVE = re.compile(
 )
 KEY = re.compile(r"(^|_)(id|key|uuid|guid|number|nr)$", re.IGNORECASE)
 MAX_CLASSES = 20
+TWO_WORKFLOWS = {"gate.yml": "mlops.yml", "publish.yml": "mlops-publish.yml"}
+"""The starters by the names that they get: one that judges, and one that may write."""
+SINGLE_WORKFLOW = {"single.yml": "mlops.yml"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,7 @@ class Written:
 
     def text(self) -> str:
         """Return the lines for the terminal."""
-        lines = [f"wrote {file}" for file in self.files]
+        lines = [f"wrote {os.path.relpath(file)}" for file in self.files]
         guess = self.guess
         lines.append(f"guessed: label {guess.label!r}, task {guess.task}, test data {guess.test}")
         if guess.model is None:
@@ -69,25 +73,24 @@ def init(
     data: str | None = None,
     label: str | None = None,
     model: str | None = None,
+    single_workflow: bool = False,
     force: bool = False,
 ) -> Written:
-    """Write mlops.yml and the starter workflow.
+    """Write mlops.yml and the starter workflows.
 
     Raises ConfigError when a file is there already, or when no data can be found or read.
     """
     root = config.resolve().parent
-    top = _top(root, commands)
-    workflow = top / ".github" / "workflows" / "mlops.yml"
+    folder = _top(root, commands) / ".github" / "workflows"
     if config.exists() and not force:
         raise ConfigError("is there already", place=str(config), remedy="Overwrite with --force")
     guess = look(root, data=data, label=label, model=model)
     write_atomically(config, mlops_yml(guess).encode())
     written = [config]
-    if force or not workflow.exists():
-        starter = files("ci_mlops").joinpath("workflows", "mlops.yml")
-        source = starter if starter.is_file() else Path(__file__).parents[1] / "workflows/mlops.yml"
-        write_atomically(workflow, source.read_text(encoding="utf-8").encode())
-        written.append(workflow)
+    for starter, name in (SINGLE_WORKFLOW if single_workflow else TWO_WORKFLOWS).items():
+        if force or not (folder / name).exists():
+            write_atomically(folder / name, _starter(starter).encode())
+            written.append(folder / name)
     return Written(files=tuple(written), guess=guess)
 
 
@@ -170,6 +173,12 @@ def mlops_yml(guess: Guess) -> str:
     benchmarks = "{benchmarks: benchmarks/} " if guess.benchmarks else ""
     rows += [f"  latency: {benchmarks}# prediction time, base against head", ""]
     return "\n".join(rows)
+
+
+def _starter(name: str) -> str:
+    shipped = files("ci_mlops").joinpath("workflows", name)
+    source = shipped if shipped.is_file() else Path(__file__).parents[1] / "workflows" / name
+    return source.read_text(encoding="utf-8")
 
 
 def _quoted(text: str | None) -> str:

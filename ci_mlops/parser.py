@@ -22,10 +22,12 @@ VERBS = {
         "write a working mlops.yml from a look at the repository",
         """\
 Looks at the repository and at one data file (found, or named with --data), guesses the label, the
-key, the task and the model, and writes mlops.yml with comments, and a starter workflow. It
-overwrites nothing unless told to with --force.
+key, the task and the model, and writes mlops.yml with comments, and starter workflows: one that
+judges and one that publishes, so that pull requests from forks are served too. It overwrites
+nothing unless told to with --force.
 
   ci-mlops init
+  ci-mlops init --single-workflow   one job that judges and publishes, for a private repository
   ci-mlops init --data data/test.csv --label approved
 """,
     ),
@@ -45,10 +47,12 @@ change since an earlier run reuse its evidence and say so. Leaves .mlops/evidenc
     "plan": (
         "show which stages would run, in what order",
         """\
-Reads mlops.yml alone; looks at no data and runs nothing.
+Reads mlops.yml alone; looks at no data and runs nothing. With --matrix it prints the projects of
+the repository (every tracked mlops.yml) that changed since the base, as a matrix for GitHub.
 
   ci-mlops plan
   ci-mlops plan --json | jq '.stages[].name'
+  ci-mlops plan --matrix
 """,
     ),
     "report": (
@@ -70,6 +74,29 @@ Holds .mlops/evidence (or --evidence) against the gate: the base's, or that of t
   ci-mlops verdict --json | jq -r .verdict
 """,
     ),
+    "publish": (
+        "show the verdict on GitHub: summary, comment, check, SARIF and JUnit",
+        """\
+Judges the evidence in .mlops, writes report.md, report.html, report.sarif and report.junit.xml
+there, and, in a workflow run with GITHUB_TOKEN, the job's summary and outputs (verdict, report,
+evidence), one comment on the pull request, edited in place, and a check on the tested commit. The
+exit code is the verdict's own: publishing that fails is a warning.
+
+  ci-mlops publish              in the job that made the evidence
+  ci-mlops publish --via cml    let CML post the comment
+  ci-mlops publish --run ID     in a trusted job (workflow_run): judge the evidence of another run
+""",
+    ),
+    "chatops": (
+        "obey a command in a pull request's comment",
+        """\
+Reads the issue_comment event of the workflow run. `/mlops rerun` judges the pull request's head
+again, `/mlops report` links the latest report; both only for people with write permission, of whom
+GitHub is asked. Others are answered once, and nothing runs.
+
+  ci-mlops chatops
+""",
+    ),
     "schema": (
         "print the JSON Schema of mlops.yml or of the evidence",
         """\
@@ -81,9 +108,19 @@ Holds .mlops/evidence (or --evidence) against the gate: the base's, or that of t
     ),
 }
 
+
+def names(text: str) -> list[str]:
+    """Split a list of names at its commas; an empty text holds none."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 CONFIG = ("--config", {"type": Path, "metavar": "FILE", "help": "default: mlops.yml"})
-ONLY = ("--only", {"action": "append", "default": [], "metavar": "STAGE"})
-SKIP = ("--skip", {"action": "append", "default": [], "metavar": "STAGE"})
+ONLY = ("--only", {"action": "extend", "type": names, "default": [], "metavar": "STAGES"})
+SKIP = ("--skip", {"action": "extend", "type": names, "default": [], "metavar": "STAGES"})
+BASE = (
+    "--base",
+    {"metavar": "REV", "help": "compare with the merge-base of REV and HEAD"},
+)
 JSON = ("--json", {"action": "store_true", "help": "print one JSON document, for programs"})
 EVIDENCE = (
     "--evidence",
@@ -96,22 +133,33 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("--data", {"metavar": "FILE", "help": "held-out data to look at (default: found)"}),
         ("--label", {"metavar": "COLUMN", "help": "what the model predicts (default: guessed)"}),
         ("--model", {"metavar": "FILE", "help": "the model file (default: found)"}),
+        ("--single-workflow", {"action": "store_true", "help": "judge and publish in one job"}),
         ("--force", {"action": "store_true", "help": "overwrite files that are there"}),
     ),
     "run": (
         CONFIG,
-        ("--base", {"metavar": "REV", "help": "compare with the merge-base of REV and HEAD"}),
-        (ONLY[0], {**ONLY[1], "help": "run only this stage; may be repeated"}),
-        (SKIP[0], {**SKIP[1], "help": "leave this stage out; may be repeated"}),
+        BASE,
+        (ONLY[0], {**ONLY[1], "help": "run only these stages, separated by commas"}),
+        (SKIP[0], {**SKIP[1], "help": "leave these stages out, separated by commas"}),
         ("--no-cache", {"action": "store_true", "help": "measure again what could be reused"}),
         ("--cores", {"type": int, "metavar": "N", "help": "stages side by side (default: cores)"}),
         JSON,
     ),
     "plan": (
         CONFIG,
-        (ONLY[0], {**ONLY[1], "help": "plan only this stage; may be repeated"}),
-        (SKIP[0], {**SKIP[1], "help": "leave this stage out; may be repeated"}),
+        (ONLY[0], {**ONLY[1], "help": "plan only these stages, separated by commas"}),
+        (SKIP[0], {**SKIP[1], "help": "leave these stages out, separated by commas"}),
         JSON,
+        ("--matrix", {"action": "store_true", "help": "print a repository's changed projects"}),
+        (
+            "--all",
+            {
+                "action": argparse.BooleanOptionalAction,
+                "default": False,
+                "help": "with --matrix: every project, whatever changed",
+            },
+        ),
+        (BASE[0], {**BASE[1], "help": "with --matrix: changed since the merge-base with REV"}),
     ),
     "report": (
         CONFIG,
@@ -119,6 +167,20 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("--output", {"type": Path, "metavar": "DIR", "help": "default: beside the evidence"}),
     ),
     "verdict": (CONFIG, EVIDENCE, JSON),
+    "publish": (
+        CONFIG,
+        ("--folder", {"type": Path, "metavar": "DIR", "help": "default: .mlops beside mlops.yml"}),
+        (
+            "--run",
+            {"type": int, "metavar": "ID", "help": "the workflow run to judge, from the API"},
+        ),
+        (
+            "--via",
+            {"choices": ("github", "cml"), "help": "who comments (default: as mlops.yml says)"},
+        ),
+        JSON,
+    ),
+    "chatops": (),
     "schema": (
         (
             "which",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from ci_mlops.evidence import Outcome, Record, Run
+from ci_mlops.github import printable
 from ci_mlops.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
@@ -138,9 +139,10 @@ def verdict_lines(decided: Verdict, run: Run) -> list[str]:
     words = WORDS.get(decided.outcome, decided.outcome)
     lines = [f"{SIGNS[decided.outcome].strip()} {run.project}: {words} ({counts or 'no checks'})"]
     for reason in decided.reasons:
-        lines.append(f"   {SIGNS[reason.outcome].strip()} {_title(reason)}: {reason.text}")
+        said = f"{_title(reason)}: {reason.text}"
+        lines.append(f"   {SIGNS[reason.outcome].strip()} {printable(said)}")
         if reason.check is not None and reason.check.remedy:
-            lines.append(f"      {reason.check.remedy}")
+            lines.append(f"      → {printable(reason.check.remedy)}")
     return lines
 
 

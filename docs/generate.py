@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from ci_mlops import config, errors, evidence, parser
 from ci_mlops.dataset.settings import Contract, DataSettings
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
+from ci_mlops.publish.settings import PublishSettings
 from ci_mlops.stages import STAGES
 from ci_mlops.verdict import Gate
 
@@ -24,6 +25,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "model-section": ModelSettings,
     "predictions": PredictionFiles,
     "gate": Gate,
+    "publish": PublishSettings,
     **{stage.name: stage for stage in STAGES},
 }
 DOCUMENTS: dict[str, type[BaseModel]] = {
@@ -92,7 +94,7 @@ def command_line() -> str:
             (f"`{flag}`", _one_line(str(options.get("help", ""))) or _choices(options))
             for flag, options in parser.FLAGS[name]
         ]
-        parts.append(_grid(("flag", "meaning"), rows))
+        parts += [_grid(("flag", "meaning"), rows)] if rows else []
     return "\n".join(parts)
 
 

@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ci_mlops import cli, config, parser
 from ci_mlops.stages import STAGES
@@ -86,17 +85,6 @@ def test_links_in_the_readme_lead_somewhere() -> None:
             assert (TOP / target).exists(), f"{file}: {target}"
 
 
-def test_workflows_are_pinned_and_ask_for_little() -> None:
-    for file in (TOP / "workflows").glob("*.yml"):
-        workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
-        assert workflow["permissions"] == {}, file
-        for job in workflow["jobs"].values():
-            assert job["timeout-minutes"] <= 60
-            for step in job["steps"]:
-                if "uses" in step:
-                    assert re.search(r"@[0-9a-f]{40}$", step["uses"]), step["uses"]
-
-
 MACHINE = re.compile(r"(?<![\w.])/(?:work|farm|root)/|\.\./shared|https?://(?:pypi|files\.python)")
 
 
@@ -130,7 +118,8 @@ def test_the_wheel_holds_what_an_editable_install_finds(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for pack in packs.ready_made():
         assert f"ci_mlops/policies/{pack}.yml" in names
-    assert "ci_mlops/workflows/mlops.yml" in names
+    for starter in (TOP / "workflows").glob("*.yml"):
+        assert f"ci_mlops/workflows/{starter.name}" in names
     assert "ci_mlops/requirements/deepchecks.txt" in names
     assert "ci_mlops/schema/mlops.schema.json" in names
     assert "ci_mlops/model/host.py" in names

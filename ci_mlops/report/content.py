@@ -166,3 +166,13 @@ def _section(stage: str, record: Record | EvidenceError | None) -> Section:
         return Section(stage=stage, record=record, fault="")
     fault = str(record) if record is not None else "left no evidence"
     return Section(stage=stage, record=None, fault=fault)
+
+
+def rows_said(check: Check) -> str:
+    """Return `(154 rows)` where the message does not say how many rows it rests on."""
+    if check.rows is None:
+        return ""
+    known = ("n = ", f"{check.rows} rows", f"{check.rows:,} rows", f"of {check.rows} ")
+    if any(words in check.message for words in known):
+        return ""
+    return f"({check.rows:,} rows)"

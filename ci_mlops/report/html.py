@@ -14,6 +14,7 @@ from ci_mlops.report.content import (
     content,
     counted,
     outcome_counts,
+    rows_said,
     worst_first,
 )
 from ci_mlops.report.escape import html
@@ -137,8 +138,8 @@ def _observed(check: Check) -> str:
 
 def _meaning(check: Check) -> str:
     parts = [html(check.message)]
-    if check.rows is not None and "n = " not in check.message:
-        parts.append(f'<span class="soft">({check.rows:,} rows)</span>')
+    if said := rows_said(check):
+        parts.append(f'<span class="soft">{said}</span>')
     if check.place:
         parts.append(f"<code>{html(str(check.place))}</code>")
     if check.remedy:

@@ -13,6 +13,7 @@ from ci_mlops.report.content import (
     content,
     counted,
     outcome_counts,
+    rows_said,
     worst_first,
 )
 from ci_mlops.report.escape import code, markdown, plain, shortened
@@ -101,9 +102,7 @@ def _observed(check: Check) -> str:
 def _meaning(check: Check) -> str:
     place = f" {code(str(check.place))}" if check.place else ""
     remedy = f" {markdown(check.remedy)}" if check.remedy else ""
-    rows = (
-        f" ({check.rows:,} rows)" if check.rows is not None and "n = " not in check.message else ""
-    )
+    rows = f" {said}" if (said := rows_said(check)) else ""
     remedy = f"{remedy}." if remedy and remedy[-1] not in ".!?" else remedy
     return f"{markdown(check.message)}{rows}{place}{remedy}"
 
@@ -114,17 +113,29 @@ def _rest_of_rows(rows: Sequence[Row], room: int) -> list[str]:
     others = len(rows) - len(blocking)
     lines = []
     if blocking:
-        size = max(12, (room // len(blocking)) - 4)
-        names = [_short_name(row, size) for row in blocking]
-        lines += [f"Also blocking: {', '.join(names)}.", ""]
+        whole = [_name(row) for row in blocking]
+        if sum(len(name) + 2 for name in whole) > room:
+            size = max(12, (room // len(blocking)) - 4)
+            whole = [_short_name(row, size) for row in blocking]
+        lines += [f"Also blocking: {', '.join(whole)}.", ""]
     if others:
         lines += [f"And {others} more to look at, in the sections below.", ""]
     return lines
 
 
+def _name(row: Row) -> str:
+    return title(row.stage, row.check) if row.check else markdown(row.stage, 80)
+
+
 def _short_name(row: Row, size: int) -> str:
-    parts = (row.stage, row.check.name, row.check.slice) if row.check else (row.stage,)
-    return markdown(shortened(plain(" · ".join(part for part in parts if part)), max(8, size // 4)))
+    """Return as much of a row's name as `size` characters hold, its check's own name first."""
+    own = row.check.name if row.check else row.stage
+    for parts in ((row.stage, own), (own,)):
+        name = " · ".join(markdown(part, 80) for part in parts)
+        if len(name) <= size:
+            return name
+    # Six characters stand for one where all of them must be escaped.
+    return markdown(shortened(plain(own), max(8, size // 6)))
 
 
 # --- folded sections ----------------------------------------------------------------------------

@@ -169,3 +169,9 @@ def test_place_names_file_and_line() -> None:
 def test_file_digest(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert evidence.file_sha256(tmp_path / "x") == evidence.text_sha256("abc")
+
+
+@pytest.mark.parametrize("name", ["loans --> @org/team", "a b", "", "-x", "x" * 65, "loans\n"])
+def test_a_projects_name_can_hold_no_markup(name: str) -> None:
+    with pytest.raises(ValueError, match="project"):
+        run(project=name)

@@ -31,6 +31,7 @@ def test_a_project_with_everything(repo: Repo, commands: Commands) -> None:
     assert [file.relative_to(repo.path).as_posix() for file in written.files] == [
         "mlops.yml",
         ".github/workflows/mlops.yml",
+        ".github/workflows/mlops-publish.yml",
     ]
     values = yaml.safe_load((repo.path / "mlops.yml").read_text(encoding="utf-8"))
     assert values == {
@@ -71,9 +72,31 @@ def test_nothing_is_overwritten_unless_told(repo: Repo, commands: Commands) -> N
         init.init(repo.path / "mlops.yml", commands=commands)
     (repo.path / "mlops.yml").unlink()
     written = init.init(repo.path / "mlops.yml", commands=commands)
-    assert len(written.files) == 1
+    assert [file.name for file in written.files] == ["mlops.yml", "mlops-publish.yml"]
     forced = init.init(repo.path / "mlops.yml", commands=commands, force=True)
-    assert len(forced.files) == 2
+    assert len(forced.files) == 3
+
+
+def test_one_workflow_for_a_private_repository(repo: Repo, commands: Commands) -> None:
+    repo.write({"data.csv": CSV})
+    written = init.init(repo.path / "mlops.yml", commands=commands, single_workflow=True)
+    assert [file.relative_to(repo.path).as_posix() for file in written.files[1:]] == [
+        ".github/workflows/mlops.yml"
+    ]
+    workflow = yaml.safe_load(written.files[1].read_text(encoding="utf-8"))
+    assert workflow["jobs"]["gate"]["permissions"]["pull-requests"] == "write"
+
+
+def test_a_project_below_the_top_gets_its_workflows_at_the_top(
+    repo: Repo, commands: Commands
+) -> None:
+    repo.write({"risk/data.csv": CSV})
+    written = init.init(repo.path / "risk" / "mlops.yml", commands=commands)
+    assert [file.relative_to(repo.path).as_posix() for file in written.files] == [
+        "risk/mlops.yml",
+        ".github/workflows/mlops.yml",
+        ".github/workflows/mlops-publish.yml",
+    ]
 
 
 def test_no_data_and_no_label(repo: Repo, commands: Commands) -> None:

@@ -72,7 +72,7 @@ def test_verdict_lines_name_the_reason_and_the_remedy() -> None:
     assert lines == [
         "❌ loans: failed (1 failed)",
         "   ❌ data · c0 · x: Saw it.",
-        "      Mend it",
+        "      → Mend it",
     ]
 
 

@@ -59,12 +59,12 @@ def judge(settings: LatencyStage, workspace: Workspace) -> Findings:
     return Findings(
         checks=tuple(checks),
         metrics=(*_metrics(measured), *_floor_metrics(floor)),
-        tables=(_table(measured), *_surroundings()),
+        tables=(_table(measured), *_surroundings(measured)),
         charts=tuple(_charts(measured, min(rows))),
         artifacts=_artifacts(measured, own_found, sides, workspace),
         notes=(
             *([differ] if differ else []),
-            *_notes(decisions, measured),
+            *_notes(decisions),
             *(_floor_said(size, one) for size, one in floor.items()),
         ),
         tools={f"model's {n}": v for n, v in measured.versions.items()}
@@ -372,12 +372,13 @@ def _charts(measured: Measured, size: int) -> Iterable[Chart]:
     )
 
 
-def _surroundings() -> Iterable[Table]:
+def _surroundings(measured: Measured) -> Iterable[Table]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     rows: list[tuple[str, str]] = [
         ("system", f"{platform.system()} {platform.machine()}"),
         ("processors", str(len(processors()))),
         ("load average (1 min)", f"{load:.1f}"),
+        ("launches", f"{len(measured.memory_bytes['head'])}, {measured.forked} of them forks"),
         ("pinning", "yes" if hasattr(os, "sched_setaffinity") else "not on this system"),
     ]
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -388,7 +389,7 @@ def _surroundings() -> Iterable[Table]:
     yield Table(title="The machine", columns=("what", "value"), rows=tuple(rows))
 
 
-def _notes(decisions: dict[int, paired.Decision], measured: Measured) -> Iterable[str]:
+def _notes(decisions: dict[int, paired.Decision]) -> Iterable[str]:
     for size, decision in decisions.items():
         if decision.apart:
             listed = ", ".join(str(n + 1) for n in decision.apart)
@@ -396,11 +397,6 @@ def _notes(decisions: dict[int, paired.Decision], measured: Measured) -> Iterabl
                 f"Launch {listed} of {decision.launches} lay over 15 % from the others for "
                 f"{_rows_said(size)}: a process can be slow for its whole life."
             )
-    if measured.forked:
-        yield (
-            f"{measured.forked} launches were forks of a process that had the libraries loaded: "
-            "base and head have the same interpreter and versions."
-        )
 
 
 def _floor_said(size: int, one: paired.Estimate) -> str:

@@ -1,5 +1,9 @@
 """Decisions about paired times whose truth is known."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -166,3 +170,31 @@ def test_the_sign_interval_covers_as_often_as_it_says() -> None:
 def test_too_few_values_give_the_whole_range(count: int) -> None:
     values = np.arange(count, dtype=float)
     assert paired.sign_interval(values, 0.998) == (0.0, count - 1.0)
+
+
+# --- recorded on a shared machine of two processors, by benchmarks/latency_gate.py ----------------
+
+RECORDED = json.loads(Path(__file__).with_name("recorded_latency.json").read_text("utf-8"))
+
+
+def _recorded(one: dict[str, Any]) -> list[Launch]:
+    return [Launch(wall=(w,), cpu=(c,), waiting=waits) for w, c, waits in one["launches"]]
+
+
+def _said(one: dict[str, Any]) -> str:
+    return f"{one['model']} {one['change']}{', disturbed' if one['disturbed'] else ''}"
+
+
+@pytest.mark.parametrize("one", [one for one in RECORDED if one["change"] == "none"], ids=_said)
+def test_recorded_launches_without_a_change_are_never_called_slower(one: dict[str, Any]) -> None:
+    launches = _recorded(one)
+    answers = [paired.decide(launches[:n], 0.05).answer for n in range(1, len(launches) + 1)]
+    assert "slower" not in answers
+    assert answers[-1] == "not slower"
+
+
+@pytest.mark.parametrize("one", [one for one in RECORDED if "10 %" in one["change"]], ids=_said)
+def test_recorded_launches_with_ten_percent_more_are_found(one: dict[str, Any]) -> None:
+    decision = paired.decide(_recorded(one), 0.05)
+    assert decision.answer == "slower"
+    assert (decision.wall if decision.clock == "wall" else decision.cpu).change > 0.05

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -382,6 +383,11 @@ def _joblib_sides(root: Path, python: str | None = None) -> tuple[Side, Side]:
     return sides[0], sides[1]
 
 
+def _launches(found: Findings) -> str:
+    (said,) = (row[1] for row in found.tables[1].rows if row[0] == "launches")
+    return str(said)
+
+
 def test_same_environments_fork_and_only_the_first_launch_tells_load_times(
     tmp_path: Path, commands: Commands
 ) -> None:
@@ -389,7 +395,8 @@ def test_same_environments_fork_and_only_the_first_launch_tells_load_times(
     stage = LatencyStage(**QUICK, batch_sizes=(1,), calibrate=True)
     found = stage.run(make.space(tmp_path, commands, head, base))
     assert _check(found, "predict-one-row").outcome in {"passed", "inconclusive"}
-    assert any("were forks of a process" in note for note in found.notes)
+    launches, forks = (int(word) for word in re.findall(r"\d+", _launches(found)))
+    assert launches == forks + 1
     assert any(note.startswith("Noise floor: two copies of the same") for note in found.notes)
     floor = next(one for one in found.metrics if one.name == "noise floor")
     assert floor.value > 0
@@ -425,7 +432,7 @@ def test_different_interpreters_start_anew(tmp_path: Path, commands: Commands) -
         (one.root / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         (one.root / "bin" / "python").chmod(0o755)
     found = LatencyStage(**QUICK, batch_sizes=(1,)).run(make.space(tmp_path, commands, head, base))
-    assert not any("forks" in note for note in found.notes)
+    assert str(_launches(found)).endswith(", 0 of them forks")
 
 
 # --- what the report says -----------------------------------------------------------------------
@@ -452,7 +459,7 @@ def test_a_noisy_runner_is_no_pass(setting: Any, outcome: str) -> None:
 
 
 def test_a_launch_that_lies_apart_is_named() -> None:
-    (note,) = judging._notes({100: _decided("not slower", apart=(2,))}, Measured())
+    (note,) = judging._notes({100: _decided("not slower", apart=(2,))})
     assert note.startswith("Launch 3 of 8 lay over 15 % from the others for 100 rows")
 
 

@@ -1,0 +1,1 @@
+"""A verdict shown to people: summary, comment, check, SARIF and JUnit."""
