@@ -1,7 +1,9 @@
 """Rows out of a domain: Hypothesis' own, real ones with cells redrawn, and each extreme alone."""
 
+import contextlib
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pandas as pd
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
+from hypothesis.errors import HypothesisDeprecationWarning
 
 from ci_mlops.dataset.domain import Cell, Column, Domain
 
@@ -24,8 +27,19 @@ QUIET: dict[str, Any] = {
     "verbosity": Verbosity.quiet,
 }
 
-# Hypothesis keeps files in the working directory otherwise, which is the user's.
-set_hypothesis_home_dir(os.devnull)
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Let Hypothesis leave no files in the working directory, and not mind what other threads do.
+
+    It warns when Python's global random state changes, as another stage may do at any time.
+    """
+    set_hypothesis_home_dir(os.devnull)
+    try:
+        with warnings.catch_warnings(action="ignore", category=HypothesisDeprecationWarning):
+            yield
+    finally:
+        set_hypothesis_home_dir(None)
 
 
 def cell(column: Column, *, seen: Cell = None) -> st.SearchStrategy[Cell]:
@@ -99,7 +113,8 @@ def _by_hypothesis(domain: Domain, rows: int, number: int) -> Rows:
     def draw(row: tuple[Cell, ...]) -> None:
         found.append(row)
 
-    draw()
+    with apart():
+        draw()
     return {name: [row[n] for row in found] for n, name in enumerate(domain.columns)}
 
 

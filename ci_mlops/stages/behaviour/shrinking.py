@@ -16,7 +16,7 @@ from hypothesis.database import ExampleDatabase, choices_to_bytes
 from ci_mlops.dataset.domain import Cell, Column, Domain
 from ci_mlops.errors import CannotLook
 from ci_mlops.stages.behaviour.asking import Spent
-from ci_mlops.stages.behaviour.drawing import QUIET, cell, choices
+from ci_mlops.stages.behaviour.drawing import QUIET, apart, cell, choices
 
 Breaks = Callable[[pd.DataFrame], str]
 """What is broken by the rows of an example, empty where nothing is."""
@@ -105,7 +105,8 @@ def shrunk(
             raise _Broken
 
     try:
-        search()
+        with apart():
+            search()
     except _Broken:
         return _rows(domain, start, free, smallest[0])
     return None

@@ -73,7 +73,7 @@ def test_what_lies_in_the_domain_is_told_from_what_does_not() -> None:
         {
             "n": [3, 6, 3, 3, None],
             "c": ["a", "a", "z", "b", "a"],
-            "s": pd.to_datetime(["2030", "2020", "2020", None, "2020"]),
+            "s": pd.to_datetime(["2030", "2020", "2020", "NaT", "2020"]),
         }
     )
     assert domain.inside(other).index.tolist() == [0]

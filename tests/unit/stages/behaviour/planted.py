@@ -114,8 +114,8 @@ class Three:
     classes_ = ("a", "b", "c")
 
     def predict_proba(self, rows):
-        p = (rows["income"].to_numpy(dtype=float) + 1) / 10_000
-        return np.column_stack([p / 2, p / 2, 1 - p])
+        p = (rows["income"].to_numpy(dtype=float) + 1) / 5002
+        return np.column_stack([0.6 * p, 0.4 * p, 1 - p])
 
 
 class Random(Sound):

@@ -28,7 +28,13 @@ def _frame() -> pd.DataFrame:
 
 @pytest.fixture(name="domain", scope="module")
 def _domain(frame: pd.DataFrame) -> Domain:
-    return learn([frame], list(frame), DataSettings(test="t", label="y"), ranges={}, categories={})
+    return learn(
+        [frame],
+        [str(name) for name in frame],
+        DataSettings(test="t", label="y"),
+        ranges={},
+        categories={},
+    )
 
 
 def test_rows_lie_in_the_domain_reach_its_ends_and_go_beyond_what_was_seen(
