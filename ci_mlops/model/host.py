@@ -38,6 +38,7 @@ class Refusal(Exception):
         super().__init__(fault)
         self.fault = fault
         self.remedy = remedy
+        self.shape = False  # whether it is the form of the answer that is wrong
 
 
 def send(pipe, header, body=b""):
@@ -363,6 +364,47 @@ def _required(name, loader):
         )
 
 
+# --- what a model does to its input -------------------------------------------------------------
+
+
+def copied(given):
+    """Return a copy of a model's input, or None of a form that nobody can look into."""
+    if isinstance(given, dict):
+        return {name: values.copy() for name, values in given.items()}
+    if isinstance(given, list):
+        return [dict(row) for row in given]
+    return given.copy() if hasattr(given, "copy") and hasattr(given, "shape") else None
+
+
+def changed(before, after, names):
+    """Return the columns in which a model's input differs from its copy; None if unknown."""
+    if before is None:
+        return None
+    if isinstance(before, list):
+        same = len(before) == len(after)
+        return [
+            n for n in names if not same or any(a.get(n) != b.get(n) for a, b in zip(before, after))
+        ]
+    if isinstance(before, dict):
+        return [name for name in before if not _same(before[name], after.get(name))]
+    if hasattr(before, "columns"):
+        gone = [str(name) for name in before.columns if name not in after.columns]
+        new = [str(name) for name in after.columns if name not in before.columns]
+        both = [name for name in before.columns if name in after.columns]
+        moved = len(before) != len(after) or not before.index.equals(after.index)
+        return gone + new + [str(n) for n in both if moved or not before[n].equals(after[n])]
+    if before.shape != after.shape:
+        return list(names)
+    return [name for n, name in enumerate(names) if not _same(before[:, n], after[:, n])]
+
+
+def _same(one, other):
+    """Whether two numpy arrays are equal; NaN equals NaN."""
+    if other is None or one.shape != other.shape:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
 # --- answers ------------------------------------------------------------------------------------
 
 
@@ -443,10 +485,17 @@ class Host:
     def predict(self, header, body):
         rows = Rows(header, body)
         given = self.model.input(rows)
+        before = copied(given) if header.get("watch") else None
         started = time.perf_counter()
         answer = self.model.answer(given, self.task)
         seconds = time.perf_counter() - started
-        told, data = encode(answer, rows.count)
+        try:
+            told, data = encode(answer, rows.count)
+        except Refusal as fault:
+            fault.shape = True
+            raise
+        if header.get("watch"):
+            told["changed"] = changed(before, given, rows.names())
         if len(data) > MAX_BODY:
             raise Refusal("the model's answer is larger than %d bytes" % MAX_BODY)
         return dict(told, seconds=seconds, classes=self.model.classes, versions=versions()), data
@@ -491,7 +540,8 @@ class Host:
             told, data = getattr(self, header["op"])(header, body)
             return dict(told, ok=True), data
         except Refusal as fault:
-            return {"ok": False, "fault": fault.fault, "remedy": fault.remedy}, b""
+            told = {"fault": fault.fault, "remedy": fault.remedy, "shape": fault.shape}
+            return dict(told, ok=False), b""
         except SystemExit as fault:
             return {"ok": False, "fault": "its code called sys.exit(%r)" % (fault.code,)}, b""
         except MemoryError:

@@ -1,9 +1,16 @@
 """The registry: every stage, one line each, in the order in which a report shows them."""
 
 from ci_mlops.stage import Stage
+from ci_mlops.stages.behaviour import BehaviourStage
 from ci_mlops.stages.data import DataStage
 from ci_mlops.stages.latency import LatencyStage
 from ci_mlops.stages.model import ModelStage
 from ci_mlops.stages.policy import PolicyStage
 
-STAGES: tuple[type[Stage], ...] = (DataStage, ModelStage, PolicyStage, LatencyStage)
+STAGES: tuple[type[Stage], ...] = (
+    DataStage,
+    ModelStage,
+    BehaviourStage,
+    PolicyStage,
+    LatencyStage,
+)
