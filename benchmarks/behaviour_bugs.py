@@ -41,6 +41,7 @@ BUGS: dict[str, tuple[str, str]] = {
 """The loader in `planted.py`, and the check that must fail."""
 BORDER = "income,debt,term,state,race,expected\n2500,20,360,NY,white,no\n2500,20,359,NY,white,yes\n"
 """Must-hold cases on both sides of a threshold, for the one bug that breaks no property."""
+RESULTS = Path(__file__).parent / "results" / "behaviour_bugs.json"
 TRAIN = Path(__file__).with_name("healthy_models.py")
 KINDS = ("logistic", "forest", "boosting", "xgboost", "onnx")
 
@@ -138,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=50, help="seeds of each healthy model")
     parser.add_argument("--first-seed", type=int, default=1000)
+    parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     bugs = [bug(name) for name in BUGS]
     print("planted bug · found · seconds · smallest example")
@@ -162,8 +164,7 @@ def main() -> None:
         },
         "healthy": well,
     }
-    path = Path(__file__).parent / "results" / "behaviour_bugs.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
