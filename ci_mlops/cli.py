@@ -5,7 +5,8 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ from ci_mlops import parser
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from ci_mlops.checkout import Repository
     from ci_mlops.evidence import Run
     from ci_mlops.publish.posting import Published
     from ci_mlops.release.ledger import Ledger
+    from ci_mlops.release.promote import Ended, Release
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
+EXIT_CODES = {"promoted": 0, "rolled_back": 5, "superseded": 6, "blocked": 7}
 
 
 def main(arguments: Sequence[str], environ: Environ) -> int:
@@ -203,6 +207,115 @@ def _chatops(arguments: Namespace, environ: Environ) -> int:
     return 0
 
 
+def _promote(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.github import Workflow
+    from ci_mlops.release import candidate, environment
+
+    workflow = Workflow.from_environ(environ)
+    candidate.require_trusted(workflow)
+    with _release(arguments, environ) as (release, repository):
+        folder = _evidence_folder(arguments)
+        offered = candidate.candidate(
+            folder, lambda run: _gate(arguments, run, environ), repository
+        )
+        intent = environment.intent(
+            arguments.environment,
+            offered.digest,
+            workflow=workflow,
+            repository=repository,
+            reason=arguments.reason,
+            name=arguments.id,
+            offered=offered,
+        )
+        if arguments.dry_run:
+            live = release.ledger.state().environment(arguments.environment).live
+            verb = f"be blocked: {offered.blocked}" if offered.blocked else "be promoted"
+            print(f"{offered.digest} would {verb}; {live or 'nothing'} is live")
+            return EXIT_CODES["blocked" if offered.blocked else "promoted"]
+        if offered.blocked:
+            ended = release.block(intent, offered.blocked)
+        else:
+            ended = release.promote(
+                intent, is_older=lambda live: repository.is_ancestor(intent.commit, live)
+            )
+    return _say_ended(ended, as_json=arguments.json, wanted="promoted")
+
+
+def _rollback(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.github import Workflow
+    from ci_mlops.release import environment
+
+    workflow = Workflow.from_environ(environ)
+    with _release(arguments, environ) as (release, repository):
+        live = release.ledger.state().environment(arguments.environment).live
+        if arguments.from_ and arguments.from_ != live:
+            print(f"{arguments.environment}: {arguments.from_} is not live, so nothing is undone")
+            return 0
+        intent = environment.intent(
+            arguments.environment,
+            arguments.to or environment.before(release.ledger, arguments.environment),
+            workflow=workflow,
+            repository=repository,
+            reason=arguments.reason,
+            name=arguments.id,
+        )
+        ended = release.roll_back(intent)
+    return _say_ended(ended, as_json=arguments.json, wanted="rolled_back")
+
+
+@contextmanager
+def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release, Repository]]":
+    from ci_mlops import config
+    from ci_mlops.checkout import Repository
+    from ci_mlops.command import Commands
+    from ci_mlops.errors import ConfigError
+    from ci_mlops.release import environment
+    from ci_mlops.strict_yaml import did_you_mean
+
+    path = _config_path(arguments)
+    loaded = config.load(path).config
+    name = arguments.environment
+    if name not in loaded.release:
+        raise ConfigError(
+            f"environment {name!r} is not below `release`{did_you_mean(name, loaded.release)}",
+            place=str(path),
+            remedy="Add it there with its `target`",
+        )
+    root = path.resolve().parent
+    commands = Commands(environ=environ)
+    try:
+        with _ledger(arguments, environ) as ledger:
+            release = environment.opened(
+                name,
+                loaded.release[name],
+                root=root,
+                project=loaded.project,
+                model=loaded.model,
+                ledger=ledger,
+                commands=commands,
+                told=lambda step: print(f"   {step} ...", file=sys.stderr, flush=True),
+            )
+            yield release, Repository.around(root, commands)
+    finally:
+        commands.stop_all()
+
+
+def _say_ended(ended: "Ended", *, as_json: bool, wanted: str) -> int:
+    from ci_mlops.progress import SIGNS
+    from ci_mlops.release import history
+
+    code = 0 if ended.kind == wanted else EXIT_CODES[ended.kind]
+    if as_json:
+        checks = [check.model_dump(mode="json") for check in ended.checks]
+        told = {**history.plain(ended.written), "repeated": ended.repeated, "checks": checks}
+        print(json.dumps({**told, "exit_code": code}, indent=1))
+        return code
+    for check in ended.checks:
+        print(f"{SIGNS[check.outcome]} {check.name} {check.slice}: {check.message}")
+    print("\n".join(history.ended_lines(ended.written, repeated=ended.repeated)))
+    return code
+
+
 def _history(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.release import history
 
@@ -270,6 +383,8 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "verdict": _verdict,
     "publish": _publish,
     "chatops": _chatops,
+    "promote": _promote,
+    "rollback": _rollback,
     "history": _history,
     "status": _status,
     "live": _live,

@@ -14,6 +14,9 @@ exit codes:
   2    mlops.yml, a flag or a policy is wrong
   3    a fault of ci-mlops itself
   4    something outside refused (git, docker, a registry, GitHub)
+  5    promote: it did not hold in place, and was rolled back
+  6    promote: something newer is live already
+  7    promote, rollback: refused; nothing changed
   130  interrupted
 """
 
@@ -97,6 +100,28 @@ GitHub is asked. Others are answered once, and nothing runs.
   ci-mlops chatops
 """,
     ),
+    "promote": (
+        "make what was judged live in an environment, verified in place",
+        """\
+Takes the bundle of the latest `ci-mlops run` in this checkout, if its verdict passed and the tree
+is the one that was judged. Starts it beside what is live, verifies it (ready, the judged answers,
+errors, time), switches, verifies again, and takes it back where anything does not hold. Writes
+intent and end into the ledger. Run again after a crash, it goes on.
+
+  ci-mlops promote production
+  ci-mlops promote staging --dry-run
+""",
+    ),
+    "rollback": (
+        "make live again what was live before, verified in place",
+        """\
+Goes back to what was live before what is, in the same verified way; the switch is made only when
+the former version answers as it was judged. A promotion that has not ended is taken back.
+
+  ci-mlops rollback production --reason "complaints since noon"
+  ci-mlops rollback production --to sha256:3f78...
+""",
+    ),
     "history": (
         "list what was promoted and rolled back, the newest first",
         """\
@@ -171,6 +196,11 @@ LEDGER = (
     "--ledger",
     {"metavar": "REMOTE", "help": "git remote with the ledger: a name, a URL or a path"},
 )
+REASON = ("--reason", {"metavar": "TEXT", "default": "", "help": "why, for the ledger"})
+ID = (
+    "--id",
+    {"metavar": "ID", "help": "asked twice with one id, it is done once (default: the run's)"},
+)
 
 FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "init": (
@@ -226,6 +256,33 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         JSON,
     ),
     "chatops": (),
+    "promote": (
+        ("environment", {}),
+        CONFIG,
+        EVIDENCE,
+        ("--dry-run", {"action": "store_true", "help": "say what would be done, and do nothing"}),
+        REASON,
+        ID,
+        LEDGER,
+        JSON,
+    ),
+    "rollback": (
+        ("environment", {}),
+        CONFIG,
+        ("--to", {"metavar": "DIGEST", "help": "what to go back to (default: what was before)"}),
+        (
+            "--from",
+            {
+                "metavar": "DIGEST",
+                "dest": "from_",
+                "help": "do nothing unless this is live",
+            },
+        ),
+        REASON,
+        ID,
+        LEDGER,
+        JSON,
+    ),
     "history": (
         ("environment", {"nargs": "?", "help": "only of this environment"}),
         ("--limit", {"type": int, "metavar": "N", "help": "so many at most (default: all)"}),

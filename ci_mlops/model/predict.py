@@ -146,7 +146,7 @@ def finished(
     scores, classes = _sorted_scores(scores, classes, raw["classes"], place)
     chosen = np.array(classes, dtype=object)
     if settings.task == "binary":
-        column = classes.index(_positive(classes, positive))
+        column = classes.index(positive_class(classes, positive))
         reached = scores[:, column] >= settings.threshold
         picks = np.where(reached, chosen[column], chosen[1 - column])
     else:
@@ -182,7 +182,8 @@ def _like(value: Any, own: set[Any]) -> Any:
     return plain
 
 
-def _positive(classes: tuple[Any, ...], positive: object) -> Any:
+def positive_class(classes: tuple[Any, ...], positive: object) -> Any:
+    """Return the positive one of the sorted classes; the last by default. Raises CannotLook."""
     if positive is None:
         return classes[-1]
     for one in classes:

@@ -9,7 +9,7 @@ before, and with anything else when it refuses; then its last line of error outp
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,21 +17,12 @@ from ci_mlops.command import Commands
 from ci_mlops.errors import EvidenceError, OutsideError
 from ci_mlops.evidence import validated
 from ci_mlops.release.entry import Digest
+from ci_mlops.release.settings import CommandTargetSettings
 from ci_mlops.release.target import Overtaken, Slot
 from ci_mlops.values import Value
 
 OVERTAKEN = 75
 """EX_TEMPFAIL of sysexits.h, so that no ordinary failure of a program looks like it."""
-
-
-class CommandTargetSettings(Value):
-    """The project's own program, which starts, switches and stops what a digest names."""
-
-    target: Literal["command"]
-    command: Annotated[str, Field(min_length=1)]
-    """Shell words before the verb, such as `./deploy.sh production`."""
-    timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """How long each call may take."""
 
 
 class _Answer(Value):

@@ -113,6 +113,18 @@ def why_lines(entries: Sequence[Written]) -> Iterator[str]:
         yield from (f"   {name:<22} {text}" for name, text in told.items() if text)
 
 
+def ended_lines(one: Written, *, repeated: bool) -> Iterator[str]:
+    """Say how a promotion or a rollback ended."""
+    entry = one.entry
+    signs = {"promoted": "✅", "rolled_back": "↩️ ", "superseded": "⏭️ ", "blocked": "⛔"}
+    word = entry.kind.replace("_", " ")
+    again = ", as it was before" if repeated else ""
+    why = f": {entry.reason}" if entry.reason else ""
+    yield f"{signs[entry.kind]} {entry.environment}: {word}{again}{why}"
+    if entry.kind in {"promoted", "rolled_back"}:
+        yield f"   {_short(entry.to)} is live, entry {one.sequence} of the ledger"
+
+
 def plain(one: Written) -> dict[str, Any]:
     """Return an entry for programs, as one flat object."""
     return {

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
@@ -19,7 +20,7 @@ from ci_mlops.release.ledger import Ledger, Moved
 from ci_mlops.release.target import Overtaken, Phase, Slot, Target, Verify
 
 POLL_S = 2.0
-STEPS = ("intent", "start", "verify before", "switch", "verify after", "end")
+STEPS = ("intent", "start", "verify before", "switch", "verify after", "drill", "end")
 """Where a promotion stands, as `told` hears it."""
 
 
@@ -116,8 +117,13 @@ class Release:
         fence, seen = written.sequence, list[Check]()
         try:
             if self._moved(intent, fence, seen):
+                if done == "promoted" and written.previous not in {None, intent.to}:
+                    seen.append(self._drill(str(written.previous), fence))
                 self.told("end")
-                return Ended(written=self._end(intent, done, intent.reason), checks=tuple(seen))
+                ended = self._end(intent, done, intent.reason)
+                if done == "rolled_back" and written.previous not in {None, intent.to}:
+                    self.target.stop(str(written.previous), fence)
+                return Ended(written=ended, checks=tuple(seen))
             return self._withdraw(written, fence, tuple(seen), done)
         except Overtaken as fault:
             # Whoever overtook us has written our end, and this returns it.
@@ -143,6 +149,27 @@ class Release:
         checks = self.verify(slot, phase)
         seen += checks
         return bool(checks) and all(_holds(check) for check in checks)
+
+    def _drill(self, former: str, fence: int) -> Check:
+        """Prove that what was live before can be gone back to, and how fast."""
+        self.told("drill")
+        begun = time.monotonic()
+        try:
+            checks = self.verify(self.target.start(former, fence), "drill")
+        except Overtaken:
+            raise
+        except OutsideError as fault:
+            checks = [Check(name="target", outcome="error", message=str(fault))]
+        seconds = time.monotonic() - begun
+        common: dict[str, Any] = {"name": "rollback-drill", "observed": seconds, "unit": "s"}
+        wrong = next((check.message for check in checks if not _holds(check)), "")
+        if wrong or not checks:
+            text = f"There is no way back to {former[:19]}: {wrong or 'nothing was seen of it'}"
+            return Check(outcome="warned", message=text, **common)
+        text = (
+            f"The former version, {former[:19]}, answered as it was judged after {seconds:.1f} s."
+        )
+        return Check(outcome="passed", message=text, **common)
 
     def _withdraw(self, intent: Written, fence: int, seen: tuple[Check, ...], done: Kind) -> Ended:
         """Let what was live before answer again, end the candidate, and write down why."""

@@ -7,9 +7,9 @@ from typing import Literal, Protocol
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
 
-Phase = Literal["before", "after"]
+Phase = Literal["before", "after", "drill"]
 Verify = Callable[["Slot", Phase], Sequence[Check]]
-"""Looks at what answers at a slot's address, before the switch or after it."""
+"""Looks at what answers at a slot's address: before the switch, after it, or at the former slot."""
 
 
 class Overtaken(OutsideError):  # noqa: N818 - losing a race is no error of anybody's
@@ -43,4 +43,4 @@ class Target(Protocol):
         """Send all traffic to a digest that was started; return it with the clients' address."""
 
     def stop(self, digest: str, fence: int) -> None:
-        """End a digest that no traffic goes to; one that does not run is left alone."""
+        """End a digest, which nobody needs any more; one that does not run is left alone."""

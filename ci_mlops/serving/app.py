@@ -126,7 +126,7 @@ class Service:
 
     def metadata(self) -> dict[str, Any]:
         """Describe the model: what it takes and what it answers."""
-        predicted = "FP64" if self.signature.task == "regression" else "BYTES"
+        predicted = rows.datatype(self.signature.classes) if self.signature.classes else "FP64"
         outputs: list[dict[str, Any]] = [
             {"name": "predicted", "datatype": predicted, "shape": [-1]}
         ]

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -20,6 +20,7 @@ from ci_mlops.serving.signature import Signature
 from ci_mlops.values import Many, Value
 
 SERVE, RECORDED = "serve.json", "recorded.json"
+Kind = TypeVar("Kind", bound=Value)
 
 
 class Serve(Value):
@@ -110,7 +111,7 @@ def settings(
     )
 
 
-def _read[Kind: Value](path: Path, kind: type[Kind]) -> Kind:
+def _read(path: Path, kind: type[Kind]) -> Kind:
     try:
         return kind.model_validate_json(path.read_bytes())
     except OSError as fault:

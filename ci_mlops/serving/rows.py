@@ -237,10 +237,11 @@ def _output(name: str, signature: Signature, values: list[Any]) -> dict[str, Any
     if signature.task != "regression":
         own = {_text(one): one for one in signature.classes}
         values = [own.get(_text(one), one) for one in values]
-    return {"name": name, "shape": [len(values)], "datatype": _datatype(values), "data": values}
+    return {"name": name, "shape": [len(values)], "datatype": datatype(values), "data": values}
 
 
-def _datatype(values: Sequence[Any]) -> str:
+def datatype(values: Sequence[Any]) -> str:
+    """Return the protocol's name for the kind of some classes or values."""
     if all(isinstance(one, bool) for one in values):
         return "BOOL"
     if all(isinstance(one, int) for one in values):

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,19 @@ LINGER_S = 1.0
 DRAIN_S = 30.0
 """How long it then waits for answers that are on their way."""
 MAX_LINE = 4096
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Give a path to a socket a name of few bytes: 107 is all that an address holds (unix(7))."""
+    if not Path("/proc/self/fd").exists():
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -102,7 +115,8 @@ class _Worker:
     def _obey(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
-            listening.bind(str(path))
+            with _short(path) as name:
+                listening.bind(name)
             listening.listen(8)
             while True:
                 connection, _ = listening.accept()
@@ -160,7 +174,8 @@ def ask(
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
         made.settimeout(60)
-        made.connect(str(control))
+        with _short(control) as name:
+            made.connect(name)
         line = json.dumps({"op": operation}).encode()
         socket.send_fds(made, [line], [given.fileno()] if given else [])
         answer, lent, _, _ = socket.recv_fds(made, MAX_LINE, 1)

@@ -6,6 +6,7 @@ from ci_mlops.stages.data import DataStage
 from ci_mlops.stages.latency import LatencyStage
 from ci_mlops.stages.model import ModelStage
 from ci_mlops.stages.policy import PolicyStage
+from ci_mlops.stages.serving import ServingStage
 
 STAGES: tuple[type[Stage], ...] = (
     DataStage,
@@ -13,4 +14,5 @@ STAGES: tuple[type[Stage], ...] = (
     BehaviourStage,
     PolicyStage,
     LatencyStage,
+    ServingStage,
 )

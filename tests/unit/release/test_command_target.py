@@ -8,9 +8,10 @@ import pytest
 
 from ci_mlops.command import Commands
 from ci_mlops.errors import OutsideError
-from ci_mlops.release.command_target import CommandTarget, CommandTargetSettings
+from ci_mlops.release.command_target import CommandTarget
 from ci_mlops.release.ledger import ledger_at
 from ci_mlops.release.promote import Release
+from ci_mlops.release.settings import CommandTargetSettings
 from ci_mlops.release.target import Overtaken, Slot
 from tests.unit.release.file_target import bad_if, good, intent
 

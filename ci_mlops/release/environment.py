@@ -1,0 +1,135 @@
+"""An environment of mlops.yml made ready: its target, what verifies it, and who asks for what."""
+
+import getpass
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ci_mlops.checkout import Repository
+from ci_mlops.command import Commands
+from ci_mlops.errors import CannotLook, EvidenceError, OutsideError
+from ci_mlops.github import Workflow
+from ci_mlops.model.process import interpreter
+from ci_mlops.model.settings import ModelSettings
+from ci_mlops.release.candidate import Candidate
+from ci_mlops.release.command_target import CommandTarget
+from ci_mlops.release.entry import Entry, moment
+from ci_mlops.release.ledger import Ledger
+from ci_mlops.release.process_target import ProcessTarget
+from ci_mlops.release.promote import Release
+from ci_mlops.release.settings import EnvironmentSettings, ProcessTargetSettings
+from ci_mlops.release.target import Target
+from ci_mlops.release.verify import Verifier
+from ci_mlops.serving import bundle
+from ci_mlops.serving.bundle import Recorded
+
+
+def opened(
+    name: str,
+    settings: EnvironmentSettings,
+    *,
+    root: Path,
+    project: str,
+    model: ModelSettings | None,
+    ledger: Ledger,
+    commands: Commands,
+    told: Callable[[str], None],
+) -> Release:
+    """Return an environment that can be promoted into; `root` is the folder of mlops.yml.
+
+    Raises CannotLook when the interpreter of the model is missing.
+    """
+    made = root / ".mlops" / "cache" / "bundles"
+    target: Target
+    kept = [made]
+    if isinstance(settings, ProcessTargetSettings):
+        folder = (root / settings.folder / name).resolve()
+        kept.append(folder / "bundles")
+        python = interpreter(model, root).absolute() if model and model.python else None
+        target = ProcessTarget(
+            settings=settings,
+            folder=folder,
+            bundles=made,
+            python=str(python) if python else None,
+            commands=commands,
+        )
+    else:
+        target = CommandTarget(settings=settings, root=root, commands=commands)
+
+    def recorded(digest: str) -> Recorded:
+        for one in kept:
+            folder = one / digest.removeprefix("sha256:")
+            if folder.is_dir():
+                try:
+                    return bundle.read_recorded(folder)
+                except CannotLook as fault:
+                    raise OutsideError(fault.fault, place=fault.place) from fault
+        raise OutsideError(
+            f"the recorded answers of {digest[:19]} are not here",
+            remedy="Run `ci-mlops run` for its commit, which records them",
+        )
+
+    return Release(
+        ledger=ledger,
+        target=target,
+        verify=Verifier(
+            settings=settings.verify, model=project, recorded=recorded, live=target.live
+        ),
+        told=told,
+        abandoned_after_s=60 * settings.abandoned_after_minutes,
+    )
+
+
+def intent(
+    environment: str,
+    to: str,
+    *,
+    workflow: Workflow,
+    repository: Repository,
+    reason: str,
+    name: str | None,
+    offered: Candidate | None = None,
+) -> Entry:
+    """Return the entry that begins a promotion, or a rollback where nothing is offered.
+
+    In a workflow its id is the run's, so that a job that is run again goes on where it was.
+    """
+    run = f"run-{workflow.run_id}-{environment}" if workflow.inside else ""
+    return Entry(
+        kind="intent",
+        id=name or run or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        environment=environment,
+        to=to,
+        who=workflow.actor or repository.user() or getpass.getuser(),
+        when=moment(datetime.now(UTC)),
+        reason=reason,
+        run=workflow.run_url() if workflow.inside else "",
+        commit=offered.commit if offered else "",
+        evidence=offered.evidence if offered else {},
+        subjects=offered.subjects if offered else {},
+    )
+
+
+def before(ledger: Ledger, environment: str) -> str:
+    """Return the digest to go back to: what was live before what is, and was not rolled back.
+
+    Raises EvidenceError when there is none.
+    """
+    stack: list[str] = []
+    for one in reversed(list(ledger.entries())):
+        entry = one.entry
+        if entry.environment != environment:
+            continue
+        if entry.kind == "promoted" and stack[-1:] != [entry.to]:
+            stack.append(entry.to)
+        if entry.kind == "rolled_back" and entry.to in stack:
+            while stack[-1] != entry.to:
+                stack.pop()
+    if len(stack) < 2:
+        raise EvidenceError(
+            "the ledger knows of nothing to go back to",
+            place=environment,
+            remedy="Name a digest with --to",
+        )
+    return stack[-2]

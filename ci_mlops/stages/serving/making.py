@@ -1,0 +1,147 @@
+"""Head's bundle: model and code as they stand, and rows with the answers that were judged."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ci_mlops.changes import DOCUMENTATION
+from ci_mlops.errors import CannotLook
+from ci_mlops.model import wire
+from ci_mlops.model.predict import positive_class
+from ci_mlops.model.predictions import Predictions
+from ci_mlops.serving import bundle
+from ci_mlops.serving.bundle import Recorded, Serve
+from ci_mlops.serving.signature import Column, Signature, column_of
+from ci_mlops.stage import Side, Workspace
+from ci_mlops.stages.serving import ServingStage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def make(settings: ServingStage, workspace: Workspace, project: str) -> tuple[Path, str]:
+    """Return the folder and the digest of head's bundle, made unless it is there already.
+
+    Raises CannotLook when there is no model file, or it does not answer.
+    """
+    head = workspace.head
+    model = head.model
+    if model is None or model.path is None:
+        raise CannotLook(
+            "there is no model file, so there is nothing to serve",
+            place="model.path",
+            remedy="Give `model.path`, or leave this stage out",
+        )
+    predictions = workspace.predictions(model=head, data=head, part="test")
+    frame = workspace.table(head, "test").frame[list(predictions.inputs)]
+    signature = _signature(project, workspace, predictions, frame)
+    picks = np.random.default_rng(settings.seed).permutation(len(frame))
+    picks = np.sort(picks[: settings.recorded_rows])
+    serve = Serve(signature=signature, model=f"model/{Path(model.path).name}", loader=model.loader)
+    bundles = workspace.cache / "bundles"
+    bundles.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=bundles) as name:
+        made = Path(name) / "bundle"
+        digest = bundle.write(
+            made,
+            serve,
+            _recorded(signature, frame.iloc[picks], predictions, picks),
+            model=head.root / model.path,
+            root=head.root,
+            code=_code(workspace, head),
+        )
+        final = bundles / digest.removeprefix("sha256:")
+        if final.exists() and bundle.digest(final) != digest:
+            shutil.rmtree(final)
+        if not final.exists():
+            made.rename(final)
+    return final, digest
+
+
+def _signature(
+    project: str, workspace: Workspace, predictions: Predictions, frame: "pd.DataFrame"
+) -> Signature:
+    head = workspace.head
+    assert head.model is not None
+    classes = tuple(_plain(one) for one in predictions.classes)
+    positive = None
+    if head.model.task == "binary" and len(classes) == 2:
+        positive = classes.index(_plain(positive_class(predictions.classes, head.data.positive)))
+    return Signature(
+        name=project,
+        task=head.model.task,
+        columns=_columns(workspace, frame),
+        classes=classes,
+        positive=positive,
+        threshold=head.model.threshold,
+        scores=predictions.scores is not None,
+    )
+
+
+def _columns(workspace: Workspace, frame: "pd.DataFrame") -> tuple[Column, ...]:
+    header, _ = wire.encode(frame)
+    both = [frame]
+    if workspace.head.data.train is not None:
+        train = workspace.table(workspace.head, "train").frame
+        both.append(train[[name for name in frame if name in train]])
+    return tuple(
+        column_of(one, nulls=any(one["name"] in f and f[one["name"]].isna().any() for f in both))
+        for one in header["columns"]
+    )
+
+
+def _recorded(
+    signature: Signature, frame: "pd.DataFrame", predictions: Predictions, picks: np.ndarray
+) -> Recorded:
+    scores = None
+    if predictions.scores is not None:
+        scores = tuple(tuple(float(one) for one in row) for row in predictions.scores[picks])
+    return Recorded(
+        inputs=tuple(
+            {
+                "name": column.name,
+                "shape": [len(frame)],
+                "datatype": column.datatype,
+                "data": [_value(one) for one in frame[column.name].tolist()],
+            }
+            for column in signature.columns
+        ),
+        probabilities=scores,
+        predicted=tuple(_plain(one) for one in predictions.predicted[picks]),
+    )
+
+
+def _code(workspace: Workspace, side: Side) -> list[str]:
+    """Return the files that the model's code may need: all that git tracks or would add."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = workspace.commands.run(listed, cwd=side.root, timeout_s=60)
+    if done.code:
+        raise CannotLook(f"`git ls-files` failed: {done.last_line()}")
+    model = side.model.path if side.model else None
+    left_out = [one for one in (side.data.test, side.data.train, model) if one]
+    return [
+        name
+        for name in sorted({one for one in done.output.split("\0") if one})
+        if _is_code(name, left_out) and (side.root / name).is_file()
+    ]
+
+
+def _is_code(name: str, left_out: Sequence[str]) -> bool:
+    if name.endswith((*DOCUMENTATION, "mlops.yml")):
+        return False
+    return not any(name == out or name.startswith(f"{out}/") for out in left_out)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _value(value: Any) -> Any:
+    """Return a cell as JSON has it; what is missing is null."""
+    if value is None or value != value or str(value) in {"NaT", "<NA>"}:  # noqa: PLR0124 - NaN differs from itself
+        return None
+    return value.isoformat() if hasattr(value, "isoformat") else _plain(value)
