@@ -45,8 +45,8 @@ def main() -> int:
     )
     try:
         own = worker.listen(given.host, given.port)
-        print(f"http://{given.host}:{own.getsockname()[1]}", flush=True)
-        worker.serve(service, own, given.control)
+        url = f"http://{given.host}:{own.getsockname()[1]}"
+        worker.serve(service, own, given.control, lambda: print(url, flush=True))
     finally:
         model.close()
         commands.stop_all()

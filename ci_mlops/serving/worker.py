@@ -55,14 +55,26 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-def serve(service: Service, own: socket.socket, control: Path | None) -> None:
-    """Answer until SIGTERM, SIGINT or the control socket says to stop; then drain, and return."""
+def serve(
+    service: Service, own: socket.socket, control: Path | None, begun: Callable[[], None]
+) -> None:
+    """Answer until SIGTERM, SIGINT or the control socket says to stop; then drain, and return.
+
+    `begun` is called when all of them work.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(service, own, control).run())
+        runner.run(_Worker(service, own, control, begun).run())
 
 
 class _Worker:
-    def __init__(self, service: Service, own: socket.socket, control: Path | None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        own: socket.socket,
+        control: Path | None,
+        begun: Callable[[], None],
+    ) -> None:
+        self.begun = begun
         self.service = service
         self.own = own
         self.control = control
@@ -86,7 +98,9 @@ class _Worker:
             self.loop.add_signal_handler(number, self.stopped.set)
         self.servers["own"] = await self._accept(self.own)
         if self.control is not None:
-            threading.Thread(target=self._obey, args=(self.control,), daemon=True).start()
+            listening = _control_socket(self.control)
+            threading.Thread(target=self._obey, args=(listening,), daemon=True).start()
+        self.begun()
         await self.stopped.wait()
         await self._drain()
 
@@ -112,12 +126,8 @@ class _Worker:
 
     # --- the control socket ---------------------------------------------------------------------
 
-    def _obey(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
-            with _short(path) as name:
-                listening.bind(name)
-            listening.listen(8)
+    def _obey(self, listening: socket.socket) -> None:
+        with listening:
             while True:
                 connection, _ = listening.accept()
                 with connection, contextlib.suppress(OSError, ValueError, KeyError):
@@ -163,6 +173,15 @@ class _Worker:
     async def _stop(self, _: list[int]) -> tuple[dict[str, Any], list[int]]:
         self.stopped.set()
         return {}, []
+
+
+def _control_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _short(path) as name:
+        made.bind(name)
+    made.listen(8)
+    return made
 
 
 def ask(

@@ -4,9 +4,10 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ci_mlops.changes import DOCUMENTATION
 from ci_mlops.errors import CannotLook
@@ -18,9 +19,6 @@ from ci_mlops.serving.bundle import Recorded, Serve
 from ci_mlops.serving.signature import Column, Signature, column_of
 from ci_mlops.stage import Side, Workspace
 from ci_mlops.stages.serving import ServingStage
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def make(settings: ServingStage, workspace: Workspace, project: str) -> tuple[Path, str]:
@@ -63,7 +61,7 @@ def make(settings: ServingStage, workspace: Workspace, project: str) -> tuple[Pa
 
 
 def _signature(
-    project: str, workspace: Workspace, predictions: Predictions, frame: "pd.DataFrame"
+    project: str, workspace: Workspace, predictions: Predictions, frame: pd.DataFrame
 ) -> Signature:
     head = workspace.head
     assert head.model is not None
@@ -82,7 +80,7 @@ def _signature(
     )
 
 
-def _columns(workspace: Workspace, frame: "pd.DataFrame") -> tuple[Column, ...]:
+def _columns(workspace: Workspace, frame: pd.DataFrame) -> tuple[Column, ...]:
     header, _ = wire.encode(frame)
     both = [frame]
     if workspace.head.data.train is not None:
@@ -95,7 +93,7 @@ def _columns(workspace: Workspace, frame: "pd.DataFrame") -> tuple[Column, ...]:
 
 
 def _recorded(
-    signature: Signature, frame: "pd.DataFrame", predictions: Predictions, picks: np.ndarray
+    signature: Signature, frame: pd.DataFrame, predictions: Predictions, picks: np.ndarray
 ) -> Recorded:
     scores = None
     if predictions.scores is not None:
@@ -106,7 +104,7 @@ def _recorded(
                 "name": column.name,
                 "shape": [len(frame)],
                 "datatype": column.datatype,
-                "data": [_value(one) for one in frame[column.name].tolist()],
+                "data": [as_json(one) for one in frame[column.name].tolist()],
             }
             for column in signature.columns
         ),
@@ -140,8 +138,8 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _value(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return a cell as JSON has it; what is missing is null."""
-    if value is None or value != value or str(value) in {"NaT", "<NA>"}:  # noqa: PLR0124 - NaN differs from itself
+    if pd.isna(value):
         return None
     return value.isoformat() if hasattr(value, "isoformat") else _plain(value)

@@ -50,7 +50,7 @@ def run(settings: ServingStage, workspace: Workspace) -> Findings:
             since = time.monotonic() - begun
             checks.append(client.ready(asked, settings.ready_within_s, since=since))
         if not url or checks[-1].outcome == "failed":
-            return Findings(checks=(*checks[:1], _never_ready(settings, printed)))
+            return Findings(checks=(*checks[:1], _never_ready(settings, printed, began=bool(url))))
         checks.append(client.same_predictions(asked, recorded, settings.tolerance))
         checks.append(client.refuses_wrong_input(asked, signature, recorded))
         metrics += _times(asked, recorded)
@@ -68,15 +68,16 @@ def _bundle(digest: str) -> Check:
     )
 
 
-def _never_ready(settings: ServingStage, printed: Path) -> Check:
+def _never_ready(settings: ServingStage, printed: Path, *, began: bool) -> Check:
     lines = printed.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     said = f" It printed: {lines[-1][:300]}" if lines else ""
+    what = f"was not ready within {settings.ready_within_s:g} s" if began else "did not start"
     return Check(
         name="ready",
         outcome="failed",
         limit=Limit(at_most=settings.ready_within_s),
         unit="s",
-        message=f"The server was not ready within {settings.ready_within_s:g} s.{said}",
+        message=f"The server {what}.{said}"[:2000],
         remedy="Mend what it says, or raise `ready_within_s`",
     )
 
