@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
-EXIT_CODES = {"promoted": 0, "rolled_back": 5, "superseded": 6, "blocked": 7}
 
 
 def main(arguments: Sequence[str], environ: Environ) -> int:
@@ -210,6 +209,7 @@ def _chatops(arguments: Namespace, environ: Environ) -> int:
 def _promote(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.github import Workflow
     from ci_mlops.release import candidate, environment
+    from ci_mlops.release.entry import EXIT_CODES
 
     workflow = Workflow.from_environ(environ)
     candidate.require_trusted(workflow)
@@ -303,6 +303,7 @@ def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release,
 def _say_ended(ended: "Ended", *, as_json: bool, wanted: str) -> int:
     from ci_mlops.progress import SIGNS
     from ci_mlops.release import history
+    from ci_mlops.release.entry import EXIT_CODES
 
     code = 0 if ended.kind == wanted else EXIT_CODES[ended.kind]
     if as_json:

@@ -18,6 +18,9 @@ Kind = Literal["intent", "promoted", "rolled_back", "superseded", "blocked"]
 ENDS: tuple[Kind, ...] = ("promoted", "rolled_back", "superseded", "blocked")
 """Each intent ends in exactly one of them; the first two say what is live then."""
 
+EXIT_CODES: Mapping[Kind, int] = {"promoted": 0, "rolled_back": 5, "superseded": 6, "blocked": 7}
+"""Of `promote`. A `rollback` that ended in rolled_back did what was asked, so its code is 0."""
+
 
 class Entry(Value):
     """One event: somebody means to change what is live in an environment, or it has ended."""

@@ -67,7 +67,7 @@ def opened(
                     raise OutsideError(fault.fault, place=fault.place) from fault
         raise OutsideError(
             f"the recorded answers of {digest[:19]} are not here",
-            remedy="Run `ci-mlops run` for its commit, which records them",
+            remedy="Run `ci-mlops run --no-cache` for its commit, which records them",
         )
 
     return Release(

@@ -140,7 +140,7 @@ class ProcessTarget:
             if not made.is_dir():
                 raise OutsideError(
                     f"the bundle {digest[:19]} is not on this host",
-                    remedy="Run `ci-mlops run` here, which makes it",
+                    remedy="Run `ci-mlops run --no-cache` here, which makes it",
                 )
             kept.parent.mkdir(parents=True, exist_ok=True)
             half = kept.parent / f".{name}.{os.getpid()}"

@@ -342,7 +342,7 @@ def test_values_are_cases_of_regressions(tmp_path: Path, commands: Commands) -> 
         ("income,debt,term,state,race\n1,1,1,NY,x\n", "has no column 'expected'"),
         (CASES, "holds no"),
         (CASES + "a,1,1,1,NY,x,,\n", "without `expected`"),
-        (HELD.replace("name", "nam"), "column 'nam', which the model does not take"),
+        (HELD.replace("name", "title"), "column 'title', which the model does not take"),
         (CASES + "a,many,1,1,NY,x,yes,\n", "something else than numbers in column 'income'"),
         (CASES + "a,1,1,1,NY,x,yes,some\n", "a tolerance that is no number"),
         (CASES + "a,1,1,1,NY,x,yes,0.1\n", "which needs a number"),
