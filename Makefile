@@ -55,6 +55,7 @@ bench: setup
 	$(PY) -m benchmarks.broken_inputs --output build/broken_inputs.json
 	$(PY) -m benchmarks.chain --times 1 --output build/chain.json
 	$(PY) -m benchmarks.publications --count 20 --output build/publications.json
+	$(PY) -m benchmarks.release_crashes --kills 8 --output build/release_crashes.json
 	$(PY) -m benchmarks.ledger_races --rounds 2 --kills 8 --output build/ledger_races.json
 
 lock:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ci_mlops.checkout import Repository
     from ci_mlops.evidence import Run
+    from ci_mlops.github import Workflow
     from ci_mlops.publish.posting import Published
     from ci_mlops.release.ledger import Ledger
     from ci_mlops.release.promote import Ended, Release
@@ -238,7 +239,7 @@ def _promote(arguments: Namespace, environ: Environ) -> int:
             ended = release.promote(
                 intent, is_older=lambda live: repository.is_ancestor(intent.commit, live)
             )
-    return _say_ended(ended, as_json=arguments.json, wanted="promoted")
+    return _say_ended(ended, workflow, as_json=arguments.json, wanted="promoted")
 
 
 def _rollback(arguments: Namespace, environ: Environ) -> int:
@@ -260,7 +261,7 @@ def _rollback(arguments: Namespace, environ: Environ) -> int:
             name=arguments.id,
         )
         ended = release.roll_back(intent)
-    return _say_ended(ended, as_json=arguments.json, wanted="rolled_back")
+    return _say_ended(ended, workflow, as_json=arguments.json, wanted="rolled_back")
 
 
 @contextmanager
@@ -300,12 +301,14 @@ def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release,
         commands.stop_all()
 
 
-def _say_ended(ended: "Ended", *, as_json: bool, wanted: str) -> int:
+def _say_ended(ended: "Ended", workflow: "Workflow", *, as_json: bool, wanted: str) -> int:
     from ci_mlops.progress import SIGNS
     from ci_mlops.release import history
     from ci_mlops.release.entry import EXIT_CODES
 
     code = 0 if ended.kind == wanted else EXIT_CODES[ended.kind]
+    workflow.write_outputs({"end": ended.kind, "live": history.live_after(ended.written) or ""})
+    workflow.write_summary("\n".join(history.summary_lines(ended.written, ended.checks)))
     if as_json:
         checks = [check.model_dump(mode="json") for check in ended.checks]
         told = {**history.plain(ended.written), "repeated": ended.repeated, "checks": checks}

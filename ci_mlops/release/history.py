@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ci_mlops.errors import ConfigError, EvidenceError
-from ci_mlops.evidence import file_sha256
+from ci_mlops.evidence import Check, file_sha256
 from ci_mlops.release.entry import Environment, State, Written
 from ci_mlops.release.ledger import Ledger
+from ci_mlops.report.escape import markdown
 
 BEGUN_DIGEST = re.compile(r"[0-9a-f]{7,64}")
 SHOWN = 19
@@ -123,6 +124,24 @@ def ended_lines(one: Written, *, repeated: bool) -> Iterator[str]:
     yield f"{signs[entry.kind]} {entry.environment}: {word}{again}{why}"
     if entry.kind in {"promoted", "rolled_back"}:
         yield f"   {_short(entry.to)} is live, entry {one.sequence} of the ledger"
+
+
+def live_after(one: Written) -> str | None:
+    """Return what is live after an end; None where nothing is."""
+    return one.entry.to if one.entry.kind in {"promoted", "rolled_back"} else one.previous
+
+
+def summary_lines(one: Written, checks: Sequence[Check]) -> Iterator[str]:
+    """Say how a promotion or a rollback ended, as Markdown for the summary of a workflow run."""
+    first, *more = ended_lines(one, repeated=False)
+    yield f"## {markdown(first)}"
+    yield ""
+    yield from (markdown(line.strip()) for line in more)
+    if checks:
+        yield from ("", "| | check | where | what was seen |", "|---|---|---|---|")
+    for check in checks:
+        cells = (check.outcome, check.name, check.slice, check.message)
+        yield f"| {' | '.join(markdown(cell) for cell in cells)} |"
 
 
 def plain(one: Written) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import write_atomically
 from ci_mlops.release.settings import ProcessTargetSettings
 from ci_mlops.release.target import Overtaken, Slot
-from ci_mlops.serving import bundle, worker
+from ci_mlops.serving import bundle, start, worker
 
 START_WITHIN_S = 120.0
 END_WITHIN_S = 45.0
@@ -109,14 +108,18 @@ class ProcessTarget:
         control.parent.mkdir(parents=True, exist_ok=True)
         control.parent.chmod(0o700)
         control.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "ci_mlops.serving", str(kept), "--control", str(control)]
-        command += ["--python", self.python] if self.python else []
+        flags = ["--control", str(control)]
         if self.settings.log_predictions:
-            command += ["--log", str(self.folder / "predictions")]
-            command += [f"--log-without={one}" for one in self.settings.log_without]
+            flags += ["--log", str(self.folder / "predictions")]
+            flags += [f"--log-without={one}" for one in self.settings.log_without]
         log = self.folder / f"{control.stem}.log"
         with log.open("wb") as printed:
-            process = self.commands.start(command, cwd=self.folder, stdout=printed, stderr=printed)
+            process = self.commands.start(
+                start.command(kept, *flags, python=self.python),
+                cwd=self.folder,
+                stdout=printed,
+                stderr=printed,
+            )
         end = time.monotonic() + START_WITHIN_S
         while time.monotonic() < end and process.poll() is None:
             told = self._told(digest)

@@ -51,7 +51,8 @@ class ProcessTargetSettings(EnvironmentRules):
     host: str = "127.0.0.1"
     """The clients' address."""
     folder: Annotated[str, Field(min_length=1)] = ".mlops/release"
-    """Where bundles, sockets and logs are kept, relative to mlops.yml."""
+    """Where bundles, sockets and logs are kept, relative to mlops.yml. On a runner, which empties
+    its checkout, an absolute path."""
     log_predictions: bool = True
     """Whether each prediction is kept in `predictions/` below the folder."""
     log_without: Many[str] = ()

@@ -6,7 +6,6 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,7 +20,7 @@ from ci_mlops import __version__
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check, Limit, Metric
 from ci_mlops.model.process import interpreter
-from ci_mlops.serving import bundle, client
+from ci_mlops.serving import bundle, client, start
 from ci_mlops.serving.bundle import Recorded
 from ci_mlops.serving.client import Client, Unanswered
 from ci_mlops.stage import Findings, Workspace
@@ -89,16 +88,17 @@ def _started(
     """Start a bundle's server; yield its process, its address if one came, and its words."""
     head = workspace.head
     assert head.model is not None
-    command = [sys.executable, "-m", "ci_mlops.serving", str(folder.resolve())]
-    if head.model.python is not None:
-        command += ["--python", str(interpreter(head.model, head.root).absolute())]
+    python = str(interpreter(head.model, head.root).absolute()) if head.model.python else None
     with tempfile.TemporaryDirectory() as name:
         printed = Path(name) / "printed"
         told, tells = os.pipe()
         try:
             with printed.open("wb") as errors:
                 process = workspace.commands.start(
-                    command, cwd=workspace.folder, stdout=tells, stderr=errors
+                    start.command(folder.resolve(), python=python),
+                    cwd=workspace.folder,
+                    stdout=tells,
+                    stderr=errors,
                 )
         finally:
             os.close(tells)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from ci_mlops.serving import bundle, worker
+from ci_mlops.serving import bundle, start, worker
 from ci_mlops.serving.app import MAX_BODY_BYTES
 from ci_mlops.serving.bundle import Recorded, Serve
 from ci_mlops.serving.signature import Column, Signature
@@ -85,10 +85,16 @@ def served(folder: Path) -> Iterator[Served]:
         root=folder,
         code=["scorer.py"],
     )
-    command = [sys.executable, "-m", "ci_mlops.serving", str(folder / "bundle")]
-    command += ["--control", str(folder / "control"), "--log", str(folder / "log")]
-    command += ["--log-without", "who"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environ())
+    # What stands where it starts must not be imported in place of ours.
+    (folder / "ci_mlops.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
+    flags = ["--control", str(folder / "control"), "--log", str(folder / "log")]
+    process = subprocess.Popen(
+        start.command(folder / "bundle", *flags, "--log-without", "who"),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environ({"PYTHONPATH": str(folder)}),
+    )
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()
