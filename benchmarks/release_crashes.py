@@ -96,7 +96,7 @@ def opened(folder: Path, port: int) -> Iterator[Release]:
         settings=settings,
         folder=folder / "target",
         bundles=folder / "bundles",
-        python=None,
+        flags=(),
         commands=commands,
     )
 

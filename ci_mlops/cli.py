@@ -237,7 +237,9 @@ def _promote(arguments: Namespace, environ: Environ) -> int:
             ended = release.block(intent, offered.blocked)
         else:
             ended = release.promote(
-                intent, is_older=lambda live: repository.is_ancestor(intent.commit, live)
+                intent,
+                is_older=lambda live: repository.is_ancestor(intent.commit, live),
+                again=arguments.again,
             )
     return _say_ended(ended, workflow, as_json=arguments.json, wanted="promoted")
 
@@ -252,13 +254,15 @@ def _rollback(arguments: Namespace, environ: Environ) -> int:
         if arguments.from_ and arguments.from_ != live:
             print(f"{arguments.environment}: {arguments.from_} is not live, so nothing is undone")
             return 0
+        to = arguments.to or environment.before(release.ledger, arguments.environment)
         intent = environment.intent(
             arguments.environment,
-            arguments.to or environment.before(release.ledger, arguments.environment),
+            to,
             workflow=workflow,
             repository=repository,
             reason=arguments.reason,
             name=arguments.id,
+            offered=environment.released(release.ledger, arguments.environment, to),
         )
         ended = release.roll_back(intent)
     return _say_ended(ended, workflow, as_json=arguments.json, wanted="rolled_back")
@@ -292,6 +296,7 @@ def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release,
                 root=root,
                 project=loaded.project,
                 model=loaded.model,
+                sensitive=loaded.data.sensitive,
                 ledger=ledger,
                 commands=commands,
                 told=lambda step: print(f"   {step} ...", file=sys.stderr, flush=True),

@@ -261,6 +261,7 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         CONFIG,
         EVIDENCE,
         ("--dry-run", {"action": "store_true", "help": "say what would be done, and do nothing"}),
+        ("--again", {"action": "store_true", "help": "also what was rolled back before"}),
         REASON,
         ID,
         LEDGER,

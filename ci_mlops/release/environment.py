@@ -2,7 +2,7 @@
 
 import getpass
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from ci_mlops.checkout import Repository
 from ci_mlops.command import Commands
 from ci_mlops.errors import CannotLook, EvidenceError, OutsideError
 from ci_mlops.github import Workflow
-from ci_mlops.model.process import interpreter
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.release.candidate import Candidate
 from ci_mlops.release.command_target import CommandTarget
@@ -21,7 +20,7 @@ from ci_mlops.release.promote import Release
 from ci_mlops.release.settings import EnvironmentSettings, ProcessTargetSettings
 from ci_mlops.release.target import Target
 from ci_mlops.release.verify import Verifier
-from ci_mlops.serving import bundle
+from ci_mlops.serving import bundle, start
 from ci_mlops.serving.bundle import Recorded
 
 
@@ -32,11 +31,14 @@ def opened(
     root: Path,
     project: str,
     model: ModelSettings | None,
+    sensitive: Sequence[str],
     ledger: Ledger,
     commands: Commands,
     told: Callable[[str], None],
 ) -> Release:
     """Return an environment that can be promoted into; `root` is the folder of mlops.yml.
+
+    Values of `sensitive` columns are kept out of its log of predictions.
 
     Raises CannotLook when the interpreter of the model is missing.
     """
@@ -46,12 +48,12 @@ def opened(
     if isinstance(settings, ProcessTargetSettings):
         folder = (root / settings.folder / name).resolve()
         kept.append(folder / "bundles")
-        python = interpreter(model, root).absolute() if model and model.python else None
         target = ProcessTarget(
             settings=settings,
             folder=folder,
             bundles=made,
-            python=str(python) if python else None,
+            flags=start.flags(model, root),
+            sensitive=tuple(sensitive),
             commands=commands,
         )
     else:
@@ -109,6 +111,21 @@ def intent(
         evidence=offered.evidence if offered else {},
         subjects=offered.subjects if offered else {},
     )
+
+
+def released(ledger: Ledger, environment: str, digest: str) -> Candidate | None:
+    """Return what a digest rested on when it was promoted last; None where it never was."""
+    for one in ledger.entries():
+        entry = one.entry
+        if (entry.kind, entry.environment, entry.to) == ("promoted", environment, digest):
+            return Candidate(
+                digest=digest,
+                commit=entry.commit,
+                blocked="",
+                evidence=entry.evidence,
+                subjects=entry.subjects,
+            )
+    return None
 
 
 def before(ledger: Ledger, environment: str) -> str:

@@ -119,9 +119,11 @@ def ended_lines(one: Written, *, repeated: bool) -> Iterator[str]:
     entry = one.entry
     signs = {"promoted": "✅", "rolled_back": "↩️ ", "superseded": "⏭️ ", "blocked": "⛔"}
     word = entry.kind.replace("_", " ")
-    again = ", as it was before" if repeated else ""
     why = f": {entry.reason}" if entry.reason else ""
-    yield f"{signs[entry.kind]} {entry.environment}: {word}{again}{why}"
+    if repeated:
+        yield f"{signs[entry.kind]} {entry.environment}: {entry.id} ended before, {word}{why}"
+        return
+    yield f"{signs[entry.kind]} {entry.environment}: {word}{why}"
     if entry.kind in {"promoted", "rolled_back"}:
         yield f"   {_short(entry.to)} is live, entry {one.sequence} of the ledger"
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,10 @@ class ProcessTarget:
     folder: Path
     bundles: Path
     """Where bundles that were just made are found, each in a folder by its digest."""
-    python: str | None
-    """The interpreter that can load the model."""
+    flags: Sequence[str]
+    """How the model is loaded, as `serving.start` says it."""
+    sensitive: tuple[str, ...] = ()
+    """Columns whose values are never kept."""
     commands: Commands
 
     def live(self) -> Slot | None:
@@ -108,14 +110,16 @@ class ProcessTarget:
         control.parent.mkdir(parents=True, exist_ok=True)
         control.parent.chmod(0o700)
         control.unlink(missing_ok=True)
-        flags = ["--control", str(control)]
+        flags = [*self.flags, "--control", str(control)]
         if self.settings.log_predictions:
             flags += ["--log", str(self.folder / "predictions")]
-            flags += [f"--log-without={one}" for one in self.settings.log_without]
+            flags += [
+                f"--log-without={one}" for one in (*self.settings.log_without, *self.sensitive)
+            ]
         log = self.folder / f"{control.stem}.log"
         with log.open("wb") as printed:
             process = self.commands.start(
-                start.command(kept, *flags, python=self.python),
+                start.command(kept, *flags),
                 cwd=self.folder,
                 stdout=printed,
                 stderr=printed,

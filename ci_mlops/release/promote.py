@@ -53,11 +53,14 @@ class Release:
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], None] = time.sleep
 
-    def promote(self, intent: Entry, *, is_older: Callable[[str], bool]) -> Ended:
+    def promote(
+        self, intent: Entry, *, is_older: Callable[[str], bool], again: bool = False
+    ) -> Ended:
         """Bring a promotion to its end; one that has ended is only told again.
 
-        `is_older` says whether the intent's commit comes before the one that is live. Raises
-        OutsideError where the ledger or the target cannot be reached; the same command goes on.
+        `is_older` says whether the intent's commit comes before the one that is live. What was
+        rolled back once is refused unless it is asked for `again`. Raises OutsideError where the
+        ledger or the target cannot be reached; the same command goes on.
         """
         while True:
             intent, state = self._turn(intent)
@@ -69,6 +72,10 @@ class Release:
                 if live and live != intent.commit and is_older(live):
                     reason = f"{live[:7]} is live, which comes after {intent.commit[:7]}"
                     return self._refuse(intent, state, "superseded", reason)
+                undone = _undone(state, intent)
+                if undone is not None and not again:
+                    reason = f"{undone.who} rolled it back: {undone.reason}; --again insists"
+                    return self._refuse(intent, state, "blocked", reason)
                 return self._carry_out(intent, state, "promoted")
 
     def roll_back(self, intent: Entry) -> Ended:
@@ -234,6 +241,18 @@ class Release:
 
 def _holds(check: Check) -> bool:
     return check.outcome in {"passed", "warned"}
+
+
+def _undone(state: State, intent: Entry) -> Entry | None:
+    """Return the entry that rolled the digest back, unless it was promoted since."""
+    for one in reversed(state.recent):
+        entry = one.entry
+        if entry.environment == intent.environment:
+            if entry.kind == "promoted" and entry.to == intent.to:
+                return None
+            if entry.kind == "rolled_back" and one.previous == intent.to != entry.to:
+                return entry
+    return None
 
 
 def _commit_that_is_live(state: State, environment: str) -> str:

@@ -56,7 +56,7 @@ class ProcessTargetSettings(EnvironmentRules):
     log_predictions: bool = True
     """Whether each prediction is kept in `predictions/` below the folder."""
     log_without: Many[str] = ()
-    """Columns whose values are not kept there."""
+    """Columns whose values are not kept there, beside those of `data.sensitive`."""
 
 
 EnvironmentSettings = Annotated[

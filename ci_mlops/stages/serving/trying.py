@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 from ci_mlops import __version__
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check, Limit, Metric
-from ci_mlops.model.process import interpreter
 from ci_mlops.serving import bundle, client, start
 from ci_mlops.serving.bundle import Recorded
 from ci_mlops.serving.client import Client, Unanswered
@@ -87,15 +86,14 @@ def _started(
 ) -> Iterator[tuple["subprocess.Popen[bytes]", str, Path]]:
     """Start a bundle's server; yield its process, its address if one came, and its words."""
     head = workspace.head
-    assert head.model is not None
-    python = str(interpreter(head.model, head.root).absolute()) if head.model.python else None
+    flags = start.flags(head.model, head.root)
     with tempfile.TemporaryDirectory() as name:
         printed = Path(name) / "printed"
         told, tells = os.pipe()
         try:
             with printed.open("wb") as errors:
                 process = workspace.commands.start(
-                    start.command(folder.resolve(), python=python),
+                    start.command(folder.resolve(), *flags),
                     cwd=workspace.folder,
                     stdout=tells,
                     stderr=errors,

@@ -172,6 +172,27 @@ def test_a_rollback_is_verified_before_anything_moves(ledger: Ledger, target: Fi
     assert story(ledger)[-1] == "rolled_back r2 a"
 
 
+def test_what_was_rolled_back_is_not_promoted_by_itself(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    promote(ledger, target, "p2", "b")
+    release(ledger, target).roll_back(intent("r1", "a"))
+    refused = promote(ledger, target, "p3", "b")
+    assert refused.kind == "blocked"
+    assert refused.written.entry.reason == "ann rolled it back: merged; --again insists"
+    insisted = release(ledger, target).promote(
+        intent("p4", "b"), is_older=lambda _: False, again=True
+    )
+    assert insisted.kind == "promoted"
+    promote(ledger, target, "p5", "c")
+    assert promote(ledger, target, "p6", "b").kind == "promoted", "it was promoted since"
+
+
+def test_what_did_not_hold_may_be_tried_again(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    assert promote(ledger, target, "p2", "b", verify=bad_if("b")).kind == "rolled_back"
+    assert promote(ledger, target, "p3", "b").kind == "promoted"
+
+
 def test_a_rollback_takes_back_what_has_not_ended(ledger: Ledger, target: FileTarget) -> None:
     promote(ledger, target, "p1", "a")
     ledger.append(intent("p2", "b"))
