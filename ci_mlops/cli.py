@@ -254,7 +254,12 @@ def _rollback(arguments: Namespace, environ: Environ) -> int:
         if arguments.from_ and arguments.from_ != live:
             print(f"{arguments.environment}: {arguments.from_} is not live, so nothing is undone")
             return 0
-        to = arguments.to or environment.before(release.ledger, arguments.environment)
+        ledger, name = release.ledger, arguments.environment
+        to = (
+            environment.named(ledger, name, arguments.to)
+            if arguments.to
+            else environment.before(ledger, name)
+        )
         intent = environment.intent(
             arguments.environment,
             to,
@@ -262,7 +267,7 @@ def _rollback(arguments: Namespace, environ: Environ) -> int:
             repository=repository,
             reason=arguments.reason,
             name=arguments.id,
-            offered=environment.released(release.ledger, arguments.environment, to),
+            offered=environment.released(ledger, name, to),
         )
         ended = release.roll_back(intent)
     return _say_ended(ended, workflow, as_json=arguments.json, wanted="rolled_back")
@@ -307,6 +312,7 @@ def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release,
 
 
 def _say_ended(ended: "Ended", workflow: "Workflow", *, as_json: bool, wanted: str) -> int:
+    from ci_mlops.github import printable
     from ci_mlops.progress import SIGNS
     from ci_mlops.release import history
     from ci_mlops.release.entry import EXIT_CODES
@@ -320,8 +326,9 @@ def _say_ended(ended: "Ended", workflow: "Workflow", *, as_json: bool, wanted: s
         print(json.dumps({**told, "exit_code": code}, indent=1))
         return code
     for check in ended.checks:
-        print(f"{SIGNS[check.outcome]} {check.name} {check.slice}: {check.message}")
-    print("\n".join(history.ended_lines(ended.written, repeated=ended.repeated)))
+        print(printable(f"{SIGNS[check.outcome]} {check.name} {check.slice}: {check.message}"))
+    for line in history.ended_lines(ended.written, repeated=ended.repeated):
+        print(printable(line))
     return code
 
 

@@ -134,6 +134,11 @@ def _require_intent(entry: Entry, pending: Written | None) -> None:
         raise OutsideError(f"{entry.environment}: {entry.id} meant to promote {pending.entry.to}")
 
 
+def line(text: str) -> str:
+    """Return a text as entries hold one: on one line, without control characters, not too long."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:500]
+
+
 def moment(time: datetime) -> str:
     """Return a time as entries write it, UTC to the second."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

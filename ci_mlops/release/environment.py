@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ci_mlops.checkout import Repository
 from ci_mlops.command import Commands
-from ci_mlops.errors import CannotLook, EvidenceError, OutsideError
+from ci_mlops.errors import CannotLook, ConfigError, EvidenceError, OutsideError
 from ci_mlops.github import Workflow
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.release.candidate import Candidate
 from ci_mlops.release.command_target import CommandTarget
-from ci_mlops.release.entry import Entry, moment
+from ci_mlops.release.entry import Entry, line, moment
 from ci_mlops.release.ledger import Ledger
 from ci_mlops.release.process_target import ProcessTarget
 from ci_mlops.release.promote import Release
@@ -96,21 +98,29 @@ def intent(
     """Return the entry that begins a promotion, or a rollback where nothing is offered.
 
     In a workflow its id is the run's, so that a job that is run again goes on where it was.
+    Raises ConfigError for a `name` that cannot be an id.
     """
     run = f"run-{workflow.run_id}-{environment}" if workflow.inside else ""
-    return Entry(
-        kind="intent",
-        id=name or run or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
-        environment=environment,
-        to=to,
-        who=workflow.actor or repository.user() or getpass.getuser(),
-        when=moment(datetime.now(UTC)),
-        reason=reason,
-        run=workflow.run_url() if workflow.inside else "",
-        commit=offered.commit if offered else "",
-        evidence=offered.evidence if offered else {},
-        subjects=offered.subjects if offered else {},
-    )
+    try:
+        return Entry(
+            kind="intent",
+            id=name or run or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+            environment=environment,
+            to=to,
+            who=line(workflow.actor or repository.user() or getpass.getuser()),
+            when=moment(datetime.now(UTC)),
+            reason=line(reason),
+            run=workflow.run_url() if workflow.inside else "",
+            commit=offered.commit if offered else "",
+            evidence=offered.evidence if offered else {},
+            subjects=offered.subjects if offered else {},
+        )
+    except ValidationError as fault:
+        raise ConfigError(
+            f"{name!r} is no id",
+            place="--id",
+            remedy="Use up to 64 letters, digits, dots, hyphens and underscores",
+        ) from fault
 
 
 def released(ledger: Ledger, environment: str, digest: str) -> Candidate | None:
@@ -126,6 +136,28 @@ def released(ledger: Ledger, environment: str, digest: str) -> Candidate | None:
                 subjects=entry.subjects,
             )
     return None
+
+
+def named(ledger: Ledger, environment: str, start: str) -> str:
+    """Return the digest that begins so, of those that were ever promoted into the environment.
+
+    Raises ConfigError where there is none, or more than one.
+    """
+    wanted = start.removeprefix("sha256:").lower()
+    found = {
+        one.entry.to
+        for one in ledger.entries()
+        if (one.entry.kind, one.entry.environment) == ("promoted", environment)
+        and one.entry.to.removeprefix("sha256:").startswith(wanted)
+    }
+    if len(found) != 1 or not wanted:
+        raise ConfigError(
+            f"{start!r} begins {len(found) or 'none'} of the digests that were live in "
+            f"{environment}",
+            place="--to",
+            remedy=f"See `ci-mlops history {environment}`",
+        )
+    return found.pop()
 
 
 def before(ledger: Ledger, environment: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
-from ci_mlops.release.entry import Entry, Kind, State, Written, moment, time_of
+from ci_mlops.release.entry import Entry, Kind, State, Written, line, moment, time_of
 from ci_mlops.release.ledger import Ledger, Moved
 from ci_mlops.release.target import Overtaken, Phase, Slot, Target, Verify
 
@@ -89,7 +89,8 @@ class Release:
             pending = state.environment(intent.environment).pending
             if pending is not None and pending.entry.id != intent.id:
                 return self._take_back(pending, f"rolled back by {intent.who}: {intent.reason}")
-            self._mend(intent.environment, state)
+            if pending is None:
+                self._mend(intent.environment, state)
             with contextlib.suppress(Moved):
                 known = self._known(intent, state)
                 return known or self._carry_out(intent, state, "rolled_back")
@@ -234,7 +235,8 @@ class Release:
 
     def _end(self, intent: Entry, kind: Kind, reason: str, *, to: str | None = None) -> Written:
         """Write the one end of a promotion; an end that somebody else wrote before counts."""
-        changed = {"kind": kind, "to": to or intent.to, "reason": reason[:500]}
+        # The reason may be a server's own words, and the ledger is read strictly.
+        changed = {"kind": kind, "to": to or intent.to, "reason": line(reason)}
         end = intent.model_copy(update={**changed, "when": moment(self.now())})
         return self.ledger.append(end)
 

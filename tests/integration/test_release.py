@@ -149,6 +149,14 @@ def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
     assert traffic.versions[-1] == short[0]
     assert site.live() == first["to"]
     assert len(site.controls()) == 1, "what was rolled back is ended"
+    for flags, words in (
+        (["--to", "beef"], "--to: 'beef' begins none of the digests that were live in production"),
+        (["--to", short[0], "--id", "a b"], "--id: 'a b' is no id"),
+    ):
+        code, _, errors = site.run("rollback", "production", *flags)
+        assert (code, words in errors) == (2, True), errors
+    code, said, _ = site.run("rollback", "production", "--to", short[0])
+    assert (code, "ended before, rolled back" in said) == (0, True), "it is live already"
     code, said, _ = site.run("history")
     assert [line.split()[4:6] for line in said.splitlines() if "UTC" in line] == [
         ["production", "rolled_back"],

@@ -13,10 +13,11 @@ import pytest
 
 from ci_mlops.command import Commands
 from ci_mlops.errors import OutsideError
+from ci_mlops.evidence import Check
 from ci_mlops.release.entry import Entry, Written
 from ci_mlops.release.ledger import Ledger, ledger_at
 from ci_mlops.release.promote import STEPS, Ended, Release
-from ci_mlops.release.target import Slot
+from ci_mlops.release.target import Phase, Slot
 from tests.conftest import clean_environ
 from tests.unit.release.file_target import FileTarget, bad_if, good, intent, main
 
@@ -112,6 +113,20 @@ def test_seeing_nothing_is_no_success(ledger: Ledger, target: FileTarget) -> Non
     promote(ledger, target, "p1", "a")
     ended = promote(ledger, target, "p2", "b", verify=lambda *_: [])
     assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "nothing was seen of it")
+
+
+def test_a_servers_own_words_cannot_harm_the_ledger(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        words = "500,\n\x1b[31mno\x00\u202e " + "x" * 1000
+        outcome = "failed" if slot.digest[7] == "b" else "passed"
+        return [Check(name="predictions", outcome=outcome, message=words)]  # type: ignore[arg-type]
+
+    ended = promote(ledger, target, "p2", "b", verify=verify)
+    assert ended.written.entry.reason.startswith("500, [31mno xxx")
+    assert ledger.state().environment("production").pending is None
+    assert [one.entry.id for one in ledger.entries()] == ["p2", "p2", "p1", "p1"]
 
 
 @pytest.mark.parametrize("refused", ["start b", "switch b"])
