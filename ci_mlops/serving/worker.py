@@ -25,8 +25,9 @@ from uvicorn.server import ServerState
 from ci_mlops.serving.app import Service, application
 
 BACKLOG = 1024
-LINGER_S = 1.0
-"""How long a process that ends still answers, so that whoever sends it requests can notice."""
+LINGER_S = 2.0
+"""How long a process that clients reach still answers when it is told to end, so that whoever sends
+it requests can notice."""
 DRAIN_S = 30.0
 """How long it then waits for answers that are on their way."""
 MAX_LINE = 4096
@@ -112,7 +113,8 @@ class _Worker:
 
     async def _drain(self) -> None:
         self.service.draining = self.service.closing = True
-        await asyncio.sleep(LINGER_S)
+        if self.control is None or self.front is not None:
+            await asyncio.sleep(LINGER_S)
         for server in self.servers.values():
             server.close()
         for connection in list(self.state.connections):
