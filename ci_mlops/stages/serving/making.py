@@ -20,6 +20,9 @@ from ci_mlops.serving.signature import Column, Signature, column_of
 from ci_mlops.stage import Side, Workspace
 from ci_mlops.stages.serving import ServingStage
 
+KEPT = 10
+"""Bundles in the cache; a released one is kept by its target."""
+
 
 def make(settings: ServingStage, workspace: Workspace, project: str) -> tuple[Path, str]:
     """Return the folder and the digest of head's bundle, made unless it is there already.
@@ -57,7 +60,16 @@ def make(settings: ServingStage, workspace: Workspace, project: str) -> tuple[Pa
             shutil.rmtree(final)
         if not final.exists():
             made.rename(final)
+    final.touch()
+    _prune(bundles)
     return final, digest
+
+
+def _prune(bundles: Path) -> None:
+    """Remove the bundles that were made or used longest ago: each holds a whole model."""
+    newest_first = sorted(bundles.glob("[0-9a-f]*"), key=lambda one: -one.stat().st_mtime)
+    for old in newest_first[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _signature(

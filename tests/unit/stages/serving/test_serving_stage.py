@@ -1,5 +1,6 @@
 """Stage serving on planted models, with real servers."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ci_mlops.evidence import Check
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
 from ci_mlops.serving import bundle
 from ci_mlops.stage import Findings, Workspace
-from ci_mlops.stages.serving import ServingStage
+from ci_mlops.stages.serving import ServingStage, making
 from tests.unit.stages.behaviour import behaviour_spaces as make
 from tests.unit.stages.behaviour import planted
 
@@ -80,6 +81,21 @@ def test_the_same_input_is_the_same_bundle_and_another_is_not(
         (space.head.root / "code.py").write_text(change, encoding="utf-8")
         digests.append(check(ServingStage(recorded_rows=5).run(space), "bundle").observed)
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_old_bundles_are_removed(
+    tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "KEPT", 2)
+    space = workspace(tmp_path, commands, "sound")
+    digests: list[str] = []
+    for change in ("1", "2", "1", "3"):
+        (space.head.root / "code.py").write_text(change, encoding="utf-8")
+        folder, digest = making.make(ServingStage(recorded_rows=5), space, "small")
+        os.utime(folder, (len(digests), len(digests)))
+        digests.append(digest)
+    kept = {f"sha256:{one.name}" for one in (space.cache / "bundles").iterdir()}
+    assert kept == {digests[0], digests[3]}, "the second was used longest ago"
 
 
 def test_a_damaged_bundle_is_made_anew(tmp_path: Path, commands: Commands) -> None:
