@@ -378,6 +378,32 @@ def _why(arguments: Namespace, environ: Environ) -> int:
     return 0
 
 
+def _diff(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import diff
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow, printable
+
+    found = diff.diff(
+        diff.Asked(
+            base=arguments.base,
+            head=arguments.head,
+            config=_config_path(arguments),
+            key=arguments.key,
+            label=arguments.label,
+            hide=tuple(arguments.hide),
+        ),
+        commands=Commands(environ=environ),
+        workflow=Workflow.from_environ(environ),
+        seed=int.from_bytes(os.urandom(8)),
+    )
+    code = diff.exit_code(found, arguments.fail_on)
+    if arguments.json:
+        print(json.dumps({**diff.plain(found), "exit_code": code}, indent=1))
+    else:
+        print("\n".join(printable(line) for line in diff.lines(found)))
+    return code
+
+
 def _schema(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, evidence
 
@@ -405,6 +431,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "status": _status,
     "live": _live,
     "why": _why,
+    "diff": _diff,
     "schema": _schema,
 }
 

@@ -162,6 +162,22 @@ prints each entry of the ledger that rests on it.
   ci-mlops why 3f786850e387
 """,
     ),
+    "diff": (
+        "say how the data changed, without showing any of it",
+        """\
+Compares the data that mlops.yml names between two versions of the repository, or two files or
+folders: rows added, removed and changed by key, columns, types, missing values, ranges, the label,
+parts of the data, and how much that may break, with the reason. Nothing is fetched: pointers of DVC
+and Git LFS with equal digests are equal data. Values of the key and of columns below `sensitive`,
+`hidden` or --hide are never shown. Where data differs and is not here the exit code is 4.
+
+  ci-mlops diff                     the working tree, since it left the main branch
+  ci-mlops diff origin/main         since it left another branch
+  ci-mlops diff v1.0 v1.1           two commits
+  ci-mlops diff old.csv new.parquet --key id --label approved
+  ci-mlops diff --fail-on high      exit code 1 where the risk is high
+""",
+    ),
     "schema": (
         "print the JSON Schema of mlops.yml or of the evidence",
         """\
@@ -298,6 +314,31 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         JSON,
     ),
     "why": (("what", {"help": "a file, an environment or a digest"}), LEDGER, JSON),
+    "diff": (
+        ("base", {"nargs": "?", "help": "a revision, or a file or folder of data"}),
+        ("head", {"nargs": "?", "help": "another of the kind (default: the working tree)"}),
+        CONFIG,
+        ("--key", {"metavar": "COLUMN", "help": "what names a row (default: as mlops.yml says)"}),
+        ("--label", {"metavar": "COLUMN", "help": "what a model predicts (default: likewise)"}),
+        (
+            "--hide",
+            {
+                "action": "extend",
+                "type": names,
+                "default": [],
+                "metavar": "COLUMNS",
+                "help": "show no value of these either, separated by commas",
+            },
+        ),
+        (
+            "--fail-on",
+            {
+                "choices": ("low", "medium", "high"),
+                "help": "exit code 1 from this risk on (default: never)",
+            },
+        ),
+        JSON,
+    ),
     "schema": (
         (
             "which",

@@ -33,7 +33,7 @@ def read_table(root: Path, location: str, settings: DataSettings) -> Table:
     unused = [c for c in settings.ignore if c in frame.columns and c not in used]
     frame = frame.drop(columns=unused)
     _refuse_nested(frame, location)
-    return Table(frame=_keyed(frame, location, settings.key), settings=settings, place=location)
+    return Table(frame=_keyed(frame, location, settings), settings=settings, place=location)
 
 
 def read_frame(root: Path, location: str) -> "pd.DataFrame":
@@ -125,16 +125,16 @@ def _framed(table: "pa.Table") -> "pd.DataFrame":
 
 def _read_part(file: Path, folder: Path, location: str) -> "pd.DataFrame":
     frame = _read_file(file, f"{location}/{file.relative_to(folder)}")
-    for name, value in _partition(file, folder).items():
+    for name, value in partition(file.relative_to(folder)).items():
         if name not in frame.columns:
             frame[name] = value
     return frame
 
 
-def _partition(file: Path, folder: Path) -> dict[str, str | None]:
+def partition(file: Path) -> dict[str, str | None]:
     """Return the columns that a path names as Hive does: `year=2026/region=north/part.csv`."""
     found: dict[str, str | None] = {}
-    for part in file.relative_to(folder).parts[:-1]:
+    for part in file.parts[:-1]:
         name, sign, value = part.partition("=")
         if sign:
             empty = value == "__HIVE_DEFAULT_PARTITION__"
@@ -146,7 +146,7 @@ def _numbered(frame: "pd.DataFrame", folder: Path, files: list[Path]) -> "pd.Dat
     """Return a frame whose partition columns are numbers where all of their values are."""
     import pandas as pd
 
-    for name in {name for file in files for name in _partition(file, folder)}:
+    for name in {name for file in files for name in partition(file.relative_to(folder))}:
         if not pd.api.types.is_numeric_dtype(frame[name].dtype):
             made = pd.to_numeric(frame[name], errors="coerce")
             if made.isna().equals(frame[name].isna()):
@@ -179,7 +179,8 @@ def _require_columns(frame: "pd.DataFrame", location: str, settings: DataSetting
             raise CannotLook(f"has no column {column!r}{hint}", place=location)
 
 
-def _keyed(frame: "pd.DataFrame", location: str, key: str | None) -> "pd.DataFrame":
+def _keyed(frame: "pd.DataFrame", location: str, settings: DataSettings) -> "pd.DataFrame":
+    key = settings.key
     if key is None:
         return _keyed_by_content(frame)
     column = frame[key]
@@ -189,8 +190,9 @@ def _keyed(frame: "pd.DataFrame", location: str, key: str | None) -> "pd.DataFra
         )
     repeated = column[column.duplicated()]
     if len(repeated):
+        which = "" if key in settings.hidden else f" = {repeated.iloc[0]!r}"
         raise CannotLook(
-            f"has the key {key!r} = {repeated.iloc[0]!r} more than once",
+            f"has the key {key!r}{which} more than once",
             place=location,
             remedy="Choose a column that names each row once, or leave `data.key` out",
         )

@@ -25,6 +25,9 @@ class DataSettings(Value):
     """Binary tasks: the favourable label; the larger of the two where it is not given."""
     sensitive: Many[ColumnName] = ()
     """Columns by which fairness is judged, such as race or sex."""
+    hidden: Many[ColumnName] = ()
+    """Columns of which `ci-mlops diff` and stage `data` show counts alone: no value, no category,
+    no end of a range. Those of `sensitive` and `key` are so in `diff` whether named or not."""
     categorical: Many[ColumnName] | None = None
     """Columns with categories; found from types and distinct values where not given."""
     ignore: Many[ColumnName] = ()

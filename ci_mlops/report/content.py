@@ -154,11 +154,23 @@ def _sentences(run: Run, records: Evidence, verdict: Verdict) -> tuple[str, ...]
             f"This pull request changes the rules ({listed}). It was judged by the "
             f"{run.judged_by}'s; the change takes effect after the merge."
         )
+    said += _data_changes(records)
     said += run.notes
     for record in records.values():
         if isinstance(record, Record):
             said += record.notes
     return tuple(dict.fromkeys(said))
+
+
+def _data_changes(records: Evidence) -> list[str]:
+    """Say how the data changed, and how much that may break, where it did."""
+    record = records.get("data")
+    checks = record.checks if isinstance(record, Record) else ()
+    return [
+        f"Data, {check.slice}: {check.observed}. {check.message}"
+        for check in checks
+        if check.name == "change"
+    ]
 
 
 def _section(stage: str, record: Record | EvidenceError | None) -> Section:

@@ -11,6 +11,7 @@ from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check, Limit, Metric, Outcome
 from ci_mlops.stage import Findings, Side, Workspace
 from ci_mlops.stages.data import DataStage, faults, leaks, one_part, shifts, two_parts
+from ci_mlops.stages.data.changes import changes, without_values
 from ci_mlops.stages.data.faults import Fault, Look
 
 REMEDY_AT_BASE = "It is not new; mend it when you can"
@@ -38,9 +39,16 @@ def judge(settings: DataStage, workspace: Workspace) -> Findings:
     checks += _looked(looks, at_head, parts, no_base="" if compared else why)
     checks += _gains(settings, workspace, parts, before)
     notes += [] if compared else [_no_reference(parts)]
-    inspected = _deepchecks(settings, workspace, parts)
+    sides = workspace.sides()
+    hidden = frozenset(name for side in sides for name in side.data.hidden)
+    checks = without_values(checks, hidden, workspace.head.data.label)
+    inspected = _deepchecks(settings, workspace, parts, hidden)
+    if settings.deepchecks is not False and workspace.head.data.label in hidden:
+        notes.append("Deepchecks did not look: it quotes values, and the label's are hidden.")
+    changed, tables = changes(workspace, parts, before)
     return Findings(
-        checks=(*checks, *inspected.checks),
+        checks=(*checks, *inspected.checks, *changed),
+        tables=tuple(tables),
         metrics=tuple(
             Metric(
                 name="rows",
@@ -252,11 +260,19 @@ def _gains(
 
 
 def _deepchecks(
-    settings: DataStage, workspace: Workspace, parts: dict[str, pd.DataFrame]
+    settings: DataStage,
+    workspace: Workspace,
+    parts: dict[str, pd.DataFrame],
+    hidden: frozenset[str],
 ) -> Inspection:
-    if settings.deepchecks is False:
-        return Inspection(checks=(), tools={}, seconds=0.0)
     side = workspace.head
+    if settings.deepchecks is False or side.data.label in hidden:
+        return Inspection(checks=(), tools={}, seconds=0.0)
+    # Deepchecks quotes values, so it does not see what may not be shown.
+    parts = {
+        part: frame.drop(columns=list(hidden.intersection(frame.columns) - {side.data.key}))
+        for part, frame in parts.items()
+    }
     given = {} if settings.deepchecks is True else settings.deepchecks
     return inspect_data(
         train=_plain(parts.get("train"), side),
@@ -264,7 +280,7 @@ def _deepchecks(
         label=side.data.label,
         task=side.model.task if side.model else None,
         categorical=_categorical(parts["test"], side),
-        time=side.data.time,
+        time=None if side.data.time in hidden else side.data.time,
         overrides=given,
         commands=workspace.commands,
         cache=workspace.cache,

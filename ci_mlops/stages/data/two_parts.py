@@ -152,6 +152,7 @@ def _time_overlap(
         return
     end, late = times["train"][0].max(), times["test"][0]
     early = float((late <= end).mean())
+    until = "" if name in settings.hidden else f" ({end})"
     if early > 0:
         yield Fault(
             check="time-overlap",
@@ -159,8 +160,8 @@ def _time_overlap(
             observed=early,
             limit=0,
             rows=round(early * len(late)),
-            message=f"{100 * early:.0f} % of the test rows are not later than the training data "
-            f"({end}).",
+            message=f"{100 * early:.0f} % of the test rows are not later than the training data"
+            f"{until}.",
             remedy="Split by time, or leave `data.time` out where time does not matter",
         )
 

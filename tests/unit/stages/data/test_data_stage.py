@@ -290,3 +290,57 @@ def test_regression_with_an_infinite_label_is_a_fault_and_no_crash(tmp_path: Pat
     found = judged(tmp_path, head)
     assert one(found, "contract-not-finite").outcome == "failed"
     assert one(found, "leak").slice == "income"
+
+
+def test_what_changed_is_told_with_its_risk(tmp_path: Path) -> None:
+    base = clean()
+    head = {**base, "train": base["train"].iloc[:1200]}
+    found = judged(tmp_path, head, base, data={"sensitive": ["region"]})
+    (change,) = [check for check in found.checks if check.name == "change"]
+    assert (change.slice, change.outcome, change.observed) == ("train", "passed", "high risk")
+    assert "1,500 → 1,200 rows, +0 −300 ~0 rows by id" in change.message
+    assert "300 of 1,500 rows are gone (20.0 %)" in change.message
+    (table,) = found.tables
+    assert table.title == "What changed in the train data"
+    assert table.rows[0][:3] == ("rows", 1500, 1200)
+
+
+def test_unchanged_data_and_data_without_a_base_have_no_change(tmp_path: Path) -> None:
+    base = clean()
+    shuffled = {**base, "train": base["train"].sample(frac=1, random_state=1)}
+    for found in (
+        judged(tmp_path, base, base),
+        judged(tmp_path, base),
+        judged(tmp_path, shuffled, base),
+        judged(tmp_path, base, {"test": base["test"]}),
+    ):
+        assert not [check for check in found.checks if check.name == "change"]
+        assert not found.tables
+
+
+def test_no_value_of_a_hidden_column_is_told(tmp_path: Path) -> None:
+    base, head = clean(), clean()
+    train, test = head["train"], head["test"]
+    train.loc[train.index[:400], "region"] = "SECRETCANARY"
+    test.loc[test.index[:200], "region"] = " SECRETCANARY"
+    train.loc[train.index[:300], "income"] = 987654.0
+    test.loc[test.index[5:9], "debt"] = -987654.0
+    train["distance"] = train["distance"].astype(object)
+    train.loc[train.index[:50], "distance"] = "SECRETCANARY"
+    train["label"] = np.where(np.arange(len(train)) % 9, "SECRETCANARY", "no")
+    train["when"] = "2087-06-05"
+    hidden = ["region", "income", "debt", "distance", "label", "when"]
+    data = {"hidden": hidden, "sensitive": ["region"], "time": "when"}
+    contract = {
+        "categories": {"region": ["north"]},
+        "range": {"income": [0, 200]},
+        "unique": ["distance"],
+    }
+    open_text = "".join(map(repr, judged(tmp_path, head, base, contract=contract).checks))
+    assert "SECRETCANARY" in open_text
+    found = judged(tmp_path, head, base, data=data, contract=contract)
+    text = repr(found)
+    for canary in ("SECRETCANARY", "987654", "9.87654e+05", "2087"):
+        assert canary not in text
+    assert "its values are hidden" in text
+    assert {"failed"} <= {check.outcome for check in found.checks}
