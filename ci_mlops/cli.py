@@ -101,6 +101,7 @@ def _run(arguments: Namespace, environ: Environ) -> int:
     path = _config_path(arguments)
     loaded = config.load(path)
     commands = Commands(environ=environ)
+    workflow = Workflow.from_environ(environ)
     started, clock = datetime.now(UTC), time.monotonic()
     folder = path.resolve().parent / ".mlops"
     try:
@@ -112,7 +113,7 @@ def _run(arguments: Namespace, environ: Environ) -> int:
                 only=arguments.only,
                 skip=arguments.skip,
                 commands=commands,
-                workflow=Workflow.from_environ(environ),
+                workflow=workflow,
                 cores=arguments.cores or os.cpu_count() or 1,
             )
             with progress.display(request.plan.names(), environ) as display:
@@ -127,6 +128,7 @@ def _run(arguments: Namespace, environ: Environ) -> int:
                 reused=ran.reused,
                 started=stages.timestamp(started),
                 seconds=time.monotonic() - clock,
+                workflow=workflow,
             )
             evidence.write(folder / "evidence" / "run.json", circumstances)
             partial = bool(request.plan.left_out)
@@ -367,14 +369,20 @@ def _live(arguments: Namespace, environ: Environ) -> int:
 
 
 def _why(arguments: Namespace, environ: Environ) -> int:
-    from ci_mlops.release import history
+    from ci_mlops.checkout import Repository
+    from ci_mlops.command import Commands
+    from ci_mlops.github import printable
+    from ci_mlops.release import lineage
 
+    repository = Repository.around(Path.cwd(), Commands(environ=environ))
     with _ledger(arguments, environ) as ledger:
-        entries = history.why(ledger, arguments.what)
+        found = lineage.lineage(
+            arguments.what, ledger, evidence=_evidence_folder(arguments), repository=repository
+        )
     if arguments.json:
-        print(json.dumps([history.plain(one) for one in entries], indent=1))
+        print(json.dumps(lineage.plain(found), indent=1))
     else:
-        print("\n".join(history.why_lines(entries)))
+        print("\n".join(printable(line) for line in lineage.lines(found)))
     return 0
 
 

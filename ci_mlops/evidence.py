@@ -232,6 +232,12 @@ class Run(Value):
     subjects: Annotated[Many[Subject], Field(max_length=200)] = ()
     notes: Annotated[Many[Line], Field(max_length=50)] = ()
     """Sentences about the run as a whole, such as an interpreter that base borrowed from head."""
+    workflow: Line = ""
+    """Link of the workflow run, where it was one."""
+    event: Line = ""
+    """What started the workflow run, such as `push`; its own word, and no proof."""
+    ref: Line = ""
+    """The ref that the workflow run was on, such as `refs/heads/main`; its own word, too."""
     started: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     seconds: Annotated[float, Field(ge=0)]
     tools: Mapping[Name, Line] = {}

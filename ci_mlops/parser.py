@@ -152,12 +152,14 @@ Where nothing was live the exit code is 1.
 """,
     ),
     "why": (
-        "print the lineage of what was released: people, run, code, data, evidence",
+        "print the lineage of a model, a release or a report: data, code, policy, run, people",
         """\
-Takes a file (a model, a data file, a record), an environment, or the beginning of a digest, and
-prints each entry of the ledger that rests on it.
+Takes a file (a model, a data file, a record), a report or a folder of evidence, an environment, or
+the beginning of a digest. Prints what the evidence here says of it, and each entry of the ledger
+that rests on it; what neither says is unknown, and said to be.
 
   ci-mlops why production
+  ci-mlops why .mlops/report.html
   ci-mlops why model/model.joblib
   ci-mlops why 3f786850e387
 """,
@@ -313,7 +315,13 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         LEDGER,
         JSON,
     ),
-    "why": (("what", {"help": "a file, an environment or a digest"}), LEDGER, JSON),
+    "why": (
+        ("what", {"help": "a file, a report, a folder of evidence, an environment or a digest"}),
+        CONFIG,
+        EVIDENCE,
+        LEDGER,
+        JSON,
+    ),
     "diff": (
         ("base", {"nargs": "?", "help": "a revision, or a file or folder of data"}),
         ("head", {"nargs": "?", "help": "another of the kind (default: the working tree)"}),

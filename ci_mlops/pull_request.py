@@ -21,6 +21,8 @@ from ci_mlops.stage import Side, Stage, Workspace
 from ci_mlops.stages import STAGES
 from ci_mlops.verdict import Gate
 
+OUTSIDE = Workflow(inside=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PullRequest:
@@ -46,7 +48,14 @@ class PullRequest:
             for subject in side.subjects
         )
 
-    def circumstances(self, *, reused: Sequence[str], started: str, seconds: float) -> Run:
+    def circumstances(
+        self,
+        *,
+        reused: Sequence[str],
+        started: str,
+        seconds: float,
+        workflow: Workflow = OUTSIDE,
+    ) -> Run:
         """Return what a verdict and a report need to know about the run as a whole."""
         workspace = self.workspace
         return Run(
@@ -68,6 +77,9 @@ class PullRequest:
             subject_changes=self.subject_changes,
             subjects=self.subjects(),
             notes=self.notes,
+            workflow=workflow.run_url() if workflow.inside else "",
+            event=workflow.event,
+            ref=workflow.ref,
             started=started,
             seconds=round(seconds, 3),
             tools={"ci-mlops": __version__, "python": platform.python_version()},

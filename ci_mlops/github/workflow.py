@@ -36,6 +36,8 @@ class Workflow:
     repository: str = ""
     """`owner/name`."""
     sha: str = ""
+    ref: str = ""
+    """The branch, tag or merge of a pull request that it runs on, `refs/heads/main`."""
     actor: str = ""
     """Who started it."""
     run_id: int = 0
@@ -55,6 +57,7 @@ class Workflow:
             event=environ.get("GITHUB_EVENT_NAME", ""),
             repository=environ.get("GITHUB_REPOSITORY", ""),
             sha=environ.get("GITHUB_SHA", ""),
+            ref=environ.get("GITHUB_REF", ""),
             actor=environ.get("GITHUB_ACTOR", ""),
             run_id=_number(environ.get("GITHUB_RUN_ID", ""), 0),
             run_attempt=_number(environ.get("GITHUB_RUN_ATTEMPT", ""), 1),

@@ -38,7 +38,7 @@ def candidate(folder: Path, gate_of: Callable[[Run], Gate], repository: Reposito
             "holds no evidence", place=str(folder), remedy="Run `ci-mlops run` first"
         )
     found = read_folder(folder)
-    bundle = _bundle(found)
+    bundle = bundle_of(found)
     run = found.run
     return Candidate(
         digest=bundle or f"sha256:{'0' * 64}",
@@ -63,7 +63,8 @@ def require_trusted(workflow: Workflow) -> None:
         )
 
 
-def _bundle(found: Folder) -> str:
+def bundle_of(found: Folder) -> str:
+    """Return the digest of the bundle that a run made; empty where it made none."""
     record = found.records.get(STAGE)
     checks = record.checks if isinstance(record, Record) else ()
     for check in checks:

@@ -36,20 +36,12 @@ def live(ledger: Ledger, environment: str, at: datetime | None) -> Written:
     return found
 
 
-def why(ledger: Ledger, wanted: str) -> list[Written]:
-    """Return every entry about something, the newest first.
+def entries_about(ledger: Ledger, start: str) -> list[Written]:
+    """Return every entry, the newest first, that holds a digest which begins like that.
 
-    `wanted` names a file, an environment (what is live there), or begins the digest of what was
-    released, of a subject of its evidence, or of a record. Raises EvidenceError when the ledger
-    holds nothing of the kind, ConfigError when it is none of these.
+    It may be the digest of what was released, of a subject of its evidence, or of a record.
     """
-    start = _digest_of(ledger, wanted)
-    found = [one for one in ledger.entries() if any(d.startswith(start) for d in _digests(one))]
-    if not found:
-        raise EvidenceError(
-            "is in no entry of the ledger", place=wanted, remedy="See `ci-mlops history`"
-        )
-    return found
+    return [one for one in ledger.entries() if any(d.startswith(start) for d in _digests(one))]
 
 
 def moment_of(text: str) -> datetime:
@@ -166,7 +158,11 @@ def plain_state(state: State) -> dict[str, Any]:
     }
 
 
-def _digest_of(ledger: Ledger, wanted: str) -> str:
+def digest_of(ledger: Ledger, wanted: str) -> str:
+    """Return the digest, or its beginning, of a file, of what is live somewhere, or as given.
+
+    Raises ConfigError when it is none of these.
+    """
     path = Path(wanted)
     if path.is_file():
         return file_sha256(path)

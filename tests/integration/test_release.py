@@ -169,7 +169,7 @@ def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
     code, refused = site.promote()
     assert (code, refused["kind"]) == (7, "blocked")
     assert "rolled it back: a complaint; --again insists" in refused["reason"]
-    assert json.loads(site.run("why", "production", "--json")[1])[0]["commit"]
+    assert json.loads(site.run("why", "production", "--json")[1])["releases"][0]["commit"]
     code, _, errors = site.run("rollback", "production")
     assert code == 1
     assert "nothing to go back to" in errors

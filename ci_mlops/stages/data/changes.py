@@ -55,7 +55,7 @@ def without_values(checks: Iterable[Check], hidden: frozenset[str], label: str) 
 
 
 def _without_value(check: Check, hidden: frozenset[str], label: str) -> Check:
-    where = ": ".join((check.slice, label)) if check.name == "label-shift" else check.slice
+    where = f"{check.slice}: {label}" if check.name == "label-shift" else check.slice
     for name in hidden:
         if where in {name, f"{name} against base"} or where.endswith(f": {name}"):
             message = f"Column {name} breaks this check; its values are hidden."

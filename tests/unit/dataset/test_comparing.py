@@ -109,8 +109,10 @@ def test_memory_is_bounded_by_reading_again(tmp_path: Path) -> None:
 def test_without_a_key_rows_are_a_multiset(
     base: list[tuple[int, str]], head: list[tuple[int, str]]
 ) -> None:
-    frames = [pd.DataFrame(rows, columns=["n", "c"]).astype({"c": object}) for rows in (base, head)]
-    found = counts(compared(*frames, Meaning()))
+    before, after = (
+        pd.DataFrame(rows, columns=["n", "c"]).astype({"c": object}) for rows in (base, head)
+    )
+    found = counts(compared(before, after, Meaning()))
     one, two = Counter(base), Counter(head)
     assert (found.added, found.removed) == ((two - one).total(), (one - two).total())
     assert found.changed is None
@@ -250,7 +252,7 @@ def test_cells_of_any_type_are_compared() -> None:
         }
     )
     other = frame.assign(
-        list=[[1], [2, 4], None],
+        list=pd.Series([[1], [2, 4], None]),
         bytes=[b"a", b"x", b"c"],
         mixed=[1, "two", 2.5],
         label=[-0.0, 0, 1],

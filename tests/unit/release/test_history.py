@@ -135,11 +135,13 @@ def test_why_finds_a_release_by_any_of_its_digests(
 
 def test_why_of_what_nobody_released(released: Repo, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("why", "f" * 12) == 1
-    assert "is in no entry of the ledger" in capsys.readouterr().err
+    assert "is in no entry of the ledger, and in no evidence here" in capsys.readouterr().err
     assert run("why", "nonsense") == 2
     assert "is no file, no environment in the ledger and no digest" in capsys.readouterr().err
     assert run("why", "e" * 10, "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)) == 7
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["releases"]) == 7
+    assert told["judged"] is None
 
 
 def test_the_ledger_is_at_origin_where_there_is_one(
