@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from ci_mlops.evidence import Run
     from ci_mlops.github import Workflow
     from ci_mlops.publish.posting import Published
+    from ci_mlops.pull_request import PullRequest
     from ci_mlops.release.ledger import Ledger
     from ci_mlops.release.promote import Ended, Release
+    from ci_mlops.run import Observer
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
@@ -120,7 +122,7 @@ def _run(arguments: Namespace, environ: Environ) -> int:
                 ran = stages.run(
                     request.plan,
                     request.workspace,
-                    display,
+                    _observer(arguments, environ, request, display),
                     blocked=request.blocked,
                     reuse=not arguments.no_cache,
                 )
@@ -140,6 +142,33 @@ def _run(arguments: Namespace, environ: Environ) -> int:
     if ran.bugs:
         raise ran.bugs[0]
     return decided.exit_code
+
+
+def _observer(
+    arguments: Namespace, environ: Environ, request: "PullRequest", display: "Observer"
+) -> "Observer":
+    if not arguments.openlineage:
+        return display
+    from ci_mlops import openlineage
+    from ci_mlops.checkout import Repository
+    from ci_mlops.github import escape_command
+
+    workspace = request.workspace
+    repository = Repository.around(workspace.head.root, workspace.commands)
+
+    def warn(line: str) -> None:
+        inside = environ.get("GITHUB_ACTIONS") == "true"
+        told = f"::warning::{escape_command(line)}" if inside else f"warning: {line}"
+        print(told, file=sys.stderr)
+
+    return openlineage.Emitter(
+        sink=openlineage.sink(arguments.openlineage, environ),
+        workspace=workspace,
+        stages={stage.name: stage for stage in request.plan.stages},
+        repository=repository.remote_url("origin") or repository.top.as_uri(),
+        then=display,
+        warn=warn,
+    )
 
 
 def _report(arguments: Namespace, environ: Environ) -> int:

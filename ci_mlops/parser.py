@@ -236,6 +236,10 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         (SKIP[0], {**SKIP[1], "help": "leave these stages out, separated by commas"}),
         ("--no-cache", {"action": "store_true", "help": "measure again what could be reused"}),
         ("--cores", {"type": int, "metavar": "N", "help": "stages side by side (default: cores)"}),
+        (
+            "--openlineage",
+            {"metavar": "TARGET", "help": "send OpenLineage events to a file or an http(s) URL"},
+        ),
         JSON,
     ),
     "plan": (
