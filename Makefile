@@ -57,6 +57,7 @@ bench: setup
 	$(PY) -m benchmarks.publications --count 20 --output build/publications.json
 	$(PY) -m benchmarks.release_crashes --kills 8 --output build/release_crashes.json
 	$(PY) -m benchmarks.ledger_races --rounds 2 --kills 8 --output build/ledger_races.json
+	$(PY) -m benchmarks.data_diff --rows 100000 --output build/data_diff.json
 
 lock:
 	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt

@@ -26,8 +26,9 @@ class DataSettings(Value):
     sensitive: Many[ColumnName] = ()
     """Columns by which fairness is judged, such as race or sex."""
     hidden: Many[ColumnName] = ()
-    """Columns of which `ci-mlops diff` and stage `data` show counts alone: no value, no category,
-    no end of a range. Those of `sensitive` and `key` are so in `diff` whether named or not."""
+    """Columns of which counts alone are shown, no value, no category and no end of a range: in
+    `ci-mlops diff`, in stage `data`, in slices and examples that were not asked for by name.
+    Those of `sensitive` and `key` are so in `diff` whether named or not."""
     categorical: Many[ColumnName] | None = None
     """Columns with categories; found from types and distinct values where not given."""
     ignore: Many[ColumnName] = ()

@@ -31,7 +31,8 @@ class Shown:
         """`categories` are the values that `domain.categories` of mlops.yml names, by column."""
         self.domain = domain
         self.categories = categories
-        self.sensitive = frozenset(data.sensitive)
+        self.sensitive = frozenset((*data.sensitive, *data.hidden))
+        self.hidden = frozenset(data.hidden)
         self.named = frozenset(data.categorical or ())
 
     def cell(self, column: str, value: Cell) -> str:
@@ -103,4 +104,6 @@ class Shown:
     def _is_configured(self, column: str, value: Cell) -> bool:
         if value == UNSEEN:
             return True
+        if column in self.hidden:
+            return False
         return column in self.named or value in self.categories.get(column, ())

@@ -24,7 +24,9 @@ def evaluate(
     from ci_mlops.deepchecks.suites import inspect_model
 
     data = workspace.head.data
-    out = [c for c in (*data.ignore, data.time) if c in pair.frame.columns]
+    # Deepchecks quotes values, so it does not see what may not be shown.
+    never = (*data.ignore, data.time, *data.hidden)
+    out = [c for c in dict.fromkeys(never) if c in pair.frame.columns and c != data.label]
     key = [data.key] if data.key in pair.frame.columns else []
     test = pair.frame.drop(columns=[*out, *key])
     found = inspect_model(

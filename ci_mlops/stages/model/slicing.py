@@ -193,8 +193,9 @@ def _table(title: str, found: tuple[SliceMean, ...] | list[SliceMean]) -> Table:
 
 
 def _columns(data: DataSettings, frame: pd.DataFrame) -> list[str]:
-    never = {data.label, data.key, data.time, *data.ignore}
-    first = [column for column in data.sensitive if column in frame.columns]
+    never = {data.label, data.key, data.time, *data.ignore, *data.hidden}
+    shown = [column for column in data.sensitive if column not in data.hidden]
+    first = [column for column in shown if column in frame.columns]
     rest = [str(column) for column in frame.columns if column not in never and column not in first]
     return first + rest
 

@@ -299,3 +299,19 @@ def test_escapes() -> None:
     assert code("<a`b") == "<code>&lt;a&#96;b</code>"
     assert code("") == ""
     assert "1234567" not in escaped("1234567abc")
+
+
+def test_a_data_change_is_said_above_the_fold_with_its_risk() -> None:
+    change = Check(
+        name="change",
+        slice="train",
+        outcome="passed",
+        observed="high risk",
+        message="900 → 800 rows, +0 −100 ~0 rows by id. 100 of 900 rows are gone (11.1 %).",
+    )
+    found = {"data": record("passed", checks=[change])}
+    whole = run()
+    text = markdown.render(whole, found, decide(Gate(), whole, found))
+    assert "Data, train: high risk. 900 → 800 rows" in text.partition("<details>")[0]
+    same = {"data": record("passed")}
+    assert "Data, " not in markdown.render(whole, same, decide(Gate(), whole, same))

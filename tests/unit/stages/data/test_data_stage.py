@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ci_mlops.deepchecks.suites import Inspection
 from ci_mlops.stages.data import faults, judging
 from ci_mlops.stages.data.faults import Fault
 from tests.unit.stages.data.data_spaces import Parts, clean, judged, of, one
@@ -344,3 +346,24 @@ def test_no_value_of_a_hidden_column_is_told(tmp_path: Path) -> None:
         assert canary not in text
     assert "its values are hidden" in text
     assert {"failed"} <= {check.outcome for check in found.checks}
+
+
+def test_deepchecks_does_not_see_what_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def inspect(**given: Any) -> Inspection:
+        seen.append(given)
+        return Inspection(checks=(), tools={}, seconds=0.0)
+
+    monkeypatch.setattr("ci_mlops.stages.data.judging.inspect_data", inspect)
+    data = {"hidden": ["region", "when", "id"], "time": "when"}
+    judged(tmp_path, clean(), data=data, deepchecks=True)
+    (given,) = seen
+    assert given["time"] is None
+    for frame in (given["train"], given["test"]):
+        assert set(frame.columns) == {"income", "debt", "distance", "label"}
+    found = judged(tmp_path, clean(), data={"hidden": ["label"]}, deepchecks=True)
+    assert len(seen) == 1
+    assert any("Deepchecks did not look" in note for note in found.notes)
