@@ -50,11 +50,13 @@ def changes(
 
 
 def without_values(checks: Iterable[Check], hidden: frozenset[str], label: str) -> list[Check]:
-    """Return the checks, of which those about a hidden column say no more than its name."""
+    """Return the checks; faults of a hidden column say no more than its name and their figures."""
     return [_without_value(one, hidden, label) for one in checks]
 
 
 def _without_value(check: Check, hidden: frozenset[str], label: str) -> Check:
+    if check.outcome not in {"failed", "warned"}:
+        return check
     where = f"{check.slice}: {label}" if check.name == "label-shift" else check.slice
     for name in hidden:
         if where in {name, f"{name} against base"} or where.endswith(f": {name}"):

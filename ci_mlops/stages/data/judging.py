@@ -41,7 +41,8 @@ def judge(settings: DataStage, workspace: Workspace) -> Findings:
     notes += [] if compared else [_no_reference(parts)]
     sides = workspace.sides()
     hidden = frozenset(name for side in sides for name in side.data.hidden)
-    checks = without_values(checks, hidden, workspace.head.data.label)
+    shy = hidden.union(*(side.data.sensitive for side in sides))
+    checks = without_values(checks, shy, workspace.head.data.label)
     inspected = _deepchecks(settings, workspace, parts, hidden)
     if settings.deepchecks is not False and workspace.head.data.label in hidden:
         notes.append("Deepchecks did not look: it quotes values, and the label's are hidden.")

@@ -212,3 +212,11 @@ def test_no_damaged_parquet_does_anything_else(tmp_path: Path, cut: int, flipped
     whole = bytearray(frame.to_parquet())
     whole[cut % len(whole)] ^= flipped
     gives_a_table_or_cannot_look(tmp_path, ".parquet", bytes(whole))
+
+
+def test_a_repeated_key_that_is_hidden_is_not_told(tmp_path: Path) -> None:
+    write(tmp_path / "test.csv", "id,label\nSECRETCANARY,0\nSECRETCANARY,1\n")
+    with pytest.raises(CannotLook, match="'id' more than once"):
+        read_table(tmp_path, "test.csv", settings(key="id", hidden=["id"]))
+    with pytest.raises(CannotLook, match="'id' = 'SECRETCANARY' more than once"):
+        read_table(tmp_path, "test.csv", settings(key="id"))
