@@ -35,11 +35,14 @@ def lines(change: Change, risk: Risk) -> Iterator[str]:
         yield f"         {' ' * len(risk.level)}  and {len(more) - 9} reasons more"
     told = [[_text(cell) for cell in line] for line in _table_lines(change)]
     if told:
+        left_out = len(told) - MAX_ROWS
         told = [list(HEAD), *told[:MAX_ROWS]]
         widths = [max(len(line[n]) for line in told) for n in range(3)]
         for line in told:
             cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=False))
             yield f"   {'  '.join(cells)}  {line[3]}".rstrip()
+        if left_out > 0:
+            yield f"   and {left_out} lines more, see --json"
     if change.left_out:
         yield f"   not looked at: {change.left_out} columns of `data.ignore`"
 
