@@ -339,6 +339,22 @@ def _cast(column: "pa.Array", cells: Cells) -> "pa.Array":
     kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string()}
     if cells == "time":
         return pc.cast(column, pa.timestamp("us"), safe=False)
-    if cells == "text" and (pa.types.is_nested(column.type) or pa.types.is_binary(column.type)):
-        return pa.array([None if one is None else repr(one) for one in column.to_pylist()])
+    if cells == "text" and not _is_written_plainly(column.type):
+        return pa.array(
+            [None if one is None else repr(one) for one in column.to_pylist()], pa.string()
+        )
+    kinds = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string()}
     return pc.cast(column, kinds[cells], safe=False)
+
+
+def _is_written_plainly(kind: Any) -> bool:
+    """Whether a text of a cell says all that it holds; lists, bytes and durations have none."""
+    import pyarrow as pa
+
+    is_ = pa.types
+    return bool(
+        is_.is_string(kind)
+        or is_.is_large_string(kind)
+        or is_.is_null(kind)
+        or _cells_of(kind) in {"bool", "int", "float", "time"}
+    )

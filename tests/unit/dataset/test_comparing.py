@@ -1,6 +1,8 @@
 """Comparing two versions of a table: every format, with and without a key, in bounded memory."""
 
+import datetime as dt
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -248,17 +250,29 @@ def test_cells_of_any_type_are_compared() -> None:
             "category": pd.Categorical(["x", "y", "x"]),
             "mixed": [1, "one", 2.5],
             "nothing": [None, None, None],
+            "took": pd.to_timedelta([1, 2, 2], unit="s"),
+            "at": [dt.time(1), dt.time(2), dt.time(3)],
+            "price": [Decimal("1.5"), Decimal("2.5"), None],
+            "zoned": pd.to_datetime(["2025-01-01", "2025-01-02", "2025-01-02"], utc=True),
+            "turned": [1, 2, 3],
             "label": [0.0, -0.0, 1.0],
         }
     )
     other = frame.assign(
         list=pd.Series([[1], [2, 4], None]),
+        took=pd.to_timedelta([1, 3, 2], unit="s"),
+        at=pd.Series([dt.time(1), dt.time(2), dt.time(4)], dtype=object),
+        price=pd.Series([Decimal("1.5"), Decimal("2.25"), None], dtype=object),
+        zoned=pd.to_datetime(["2025-01-01", "2025-01-03", "2025-01-02"], utc=True),
+        turned=[True, False, True],
         bytes=[b"a", b"x", b"c"],
         mixed=[1, "two", 2.5],
         label=[-0.0, 0, 1],
     )
     found = compared(frame, other, Meaning(key="id"))
     changed = {one.name: one.changed for one in found.columns}
+    assert changed["took"] == changed["at"] == changed["price"] == changed["zoned"] == 1
+    assert changed["turned"] == 3
     assert changed["list"] == changed["bytes"] == changed["mixed"] == 1
     assert changed["category"] == changed["nothing"] == changed["label"] == 0
 
