@@ -54,7 +54,8 @@ bench: setup
 lock:
 	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) --python-version 3.11 pyproject.toml -o requirements/runtime.txt
-	$(COMPILE) --python-version 3.11 --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --python-version 3.11 -c requirements/runtime.txt requirements/serving.in -o requirements/serving.txt
+	$(COMPILE) --python-version 3.11 --group dev -c requirements/runtime.txt -c requirements/serving.txt pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --python-version 3.11.5 requirements/deepchecks.in -o requirements/deepchecks.txt
 	$(COMPILE) --python-version 3.11 requirements/loaders.in -o requirements/loaders.txt
 	$(COMPILE) --python-version 3.11 examples/loans/requirements.in -o examples/loans/requirements.txt

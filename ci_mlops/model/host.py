@@ -123,9 +123,9 @@ def _plain(values):
 class Rows:
     """The rows of a request, in the form that a model takes."""
 
-    def __init__(self, header, body):
-        self.columns = columns(header, body)
-        self.count = header["rows"]
+    def __init__(self, columns, count):
+        self.columns = columns
+        self.count = count
 
     def names(self):
         return [name for name, _ in self.columns]
@@ -149,6 +149,9 @@ class Rows:
         pandas = _optional("pandas")
         if pandas is None:
             return None
+        block = self._block()
+        if block is not None:
+            return pandas.DataFrame(block.T, columns=self.names(), copy=False)
         made = {}
         for name, values in self.columns:
             if isinstance(values, tuple) and values[0] == "category":
@@ -162,11 +165,25 @@ class Rows:
             made[name] = pandas.Series(values)
         return pandas.DataFrame(made, columns=self.names(), index=range(self.count))
 
+    def _block(self):
+        """The columns as one array where they have one type, as pandas would lay them in memory."""
+        numpy = _optional("numpy")
+        values = [held for _, held in self.columns]
+        if numpy is None or not values or not isinstance(values[0], numpy.ndarray):
+            return None
+        dtype = values[0].dtype
+        if any(not isinstance(one, numpy.ndarray) or one.dtype != dtype for one in values):
+            return None
+        return numpy.stack(values)
+
     def array(self, dtype="float64"):
         """A two-dimensional numpy array, or None where numpy is not installed."""
         numpy = _optional("numpy")
         if numpy is None:
             return None
+        block = self._block()
+        if block is not None and block.dtype.kind in "fiub":
+            return numpy.ascontiguousarray(block.T, dtype=dtype)
         try:
             parts = [numpy.asarray(_plain(v), dtype=dtype) for _, v in self.columns]
         except (TypeError, ValueError) as fault:
@@ -370,8 +387,8 @@ def _scalar(value):
     return value.item() if hasattr(value, "item") else value
 
 
-def encode(answer, count):
-    """Return (header, body) of an answer: a matrix of scores, a vector of numbers, or labels."""
+def listed(answer, count):
+    """Return (kind, list) of an answer: a matrix of scores, a vector of numbers, or labels."""
     if hasattr(answer, "to_numpy"):
         answer = answer.to_numpy()
     if hasattr(answer, "toarray"):
@@ -386,17 +403,27 @@ def encode(answer, count):
         width = len(answer[0])
         if any(len(row) != width for row in answer):
             raise Refusal("the model's answers are of different lengths")
-        flat = [value for row in answer for value in row]
-        if width == 1 and not all(_is_number(value) for value in flat):
-            return {"kind": "labels"}, json.dumps(flat).encode()
-        return {"kind": "matrix", "width": width}, _floats(flat)
+        if width == 1 and not all(_is_number(row[0]) for row in answer):
+            return "labels", [row[0] for row in answer]
+        return "matrix", answer
     answer = [_scalar(value) for value in answer]
     if all(isinstance(value, float) for value in answer):
-        return {"kind": "vector"}, _floats(answer)
+        return "vector", answer
     if all(isinstance(value, (str, int, float, bool)) for value in answer):
-        return {"kind": "labels"}, json.dumps(answer).encode()
+        return "labels", answer
     odd = next(v for v in answer if not isinstance(v, (str, int, float, bool)))
     raise Refusal("the model answered a %s where a number or a label belongs" % type(odd).__name__)
+
+
+def encode(answer, count):
+    """Return (header, body) of an answer for the pipe."""
+    kind, found = listed(answer, count)
+    if kind == "labels":
+        return {"kind": kind}, json.dumps(found).encode()
+    if kind == "vector":
+        return {"kind": kind}, _floats(found)
+    flat = [value for row in found for value in row]
+    return {"kind": kind, "width": len(found[0])}, _floats(flat)
 
 
 def _is_number(value):
@@ -441,7 +468,7 @@ class Host:
         return dict(told, seconds=seconds, versions=versions()), b""
 
     def predict(self, header, body):
-        rows = Rows(header, body)
+        rows = Rows(columns(header, body), header["rows"])
         given = self.model.input(rows)
         started = time.perf_counter()
         answer = self.model.answer(given, self.task)
@@ -453,7 +480,7 @@ class Host:
 
     def keep_rows(self, header, body):
         """Keep the rows that `time` will ask about, in the form that the model takes."""
-        self.rows = self.model.input(Rows(header, body))
+        self.rows = self.model.input(Rows(columns(header, body), header["rows"]))
         return {}, b""
 
     def time(self, header, body):
