@@ -220,6 +220,15 @@ def _flat(data: Any) -> list[Any]:
     return [v for row in data for v in _flat(row)] if data and isinstance(data[0], list) else data
 
 
+def first_row(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request for the first row alone, of one with a tensor for each column."""
+    inputs = [
+        {**one, "shape": [1, *one["shape"][1:]], "data": one["data"][: math.prod(one["shape"][1:])]}
+        for one in request["inputs"]
+    ]
+    return {"inputs": inputs}
+
+
 def _wrong(client: Client, model: str, request: Mapping[str, Any]) -> Iterable[Check]:
     """Send what is wrong in ways that any server must see, and demand 4xx with a clear line."""
     path = f"/v2/models/{model}/infer"

@@ -2,8 +2,9 @@
 
 from ci_mlops.stage import Stage
 from ci_mlops.stages.data import DataStage
+from ci_mlops.stages.image import ImageStage
 from ci_mlops.stages.latency import LatencyStage
 from ci_mlops.stages.model import ModelStage
 from ci_mlops.stages.policy import PolicyStage
 
-STAGES: tuple[type[Stage], ...] = (DataStage, ModelStage, PolicyStage, LatencyStage)
+STAGES: tuple[type[Stage], ...] = (DataStage, ModelStage, PolicyStage, LatencyStage, ImageStage)

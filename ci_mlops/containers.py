@@ -1,0 +1,236 @@
+"""The door to a Docker daemon: build an image, and run one by digest with nothing it may change."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ci_mlops import layers
+from ci_mlops.errors import CannotLook, OutsideError
+
+UNPRIVILEGED = "65532:65532"
+API_TIMEOUT_S = 900
+PROCESSES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image of a daemon."""
+
+    digest: str
+    """The digest of its configuration, which names all its bytes: `sha256:...`."""
+    size_bytes: int
+    user: str
+    labels: Mapping[str, str]
+    layers: tuple[str, ...]
+    """The digests of its layers, uncompressed, the lowest first."""
+
+
+class Container:
+    """A container that runs a server."""
+
+    def __init__(self, container: Any, *, host: str, port: int) -> None:
+        """Take a started container of the docker SDK, whose server listens on `port`."""
+        self._container = container
+        container.reload()
+        found = container.ports.get(f"{port}/tcp") or [{"HostPort": "0"}]
+        self.url = f"http://{host}:{found[0]['HostPort']}"
+
+    def runs(self) -> bool:
+        """Whether it still runs."""
+        self._container.reload()
+        return bool(self._container.status in {"created", "running"})
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._container.kill("SIGTERM")
+
+    def wait(self, within_s: float) -> int | None:
+        """Return the exit code; None when it still runs after so long."""
+        from requests.exceptions import RequestException
+
+        try:
+            return int(self._container.wait(timeout=within_s)["StatusCode"])
+        except RequestException:
+            return None
+
+    def memory_bytes(self) -> int:
+        """Memory that its processes hold, without the cache of files."""
+        stats = self._container.client.api.stats(self._container.id, stream=False, one_shot=True)
+        memory = stats["memory_stats"]
+        details = memory.get("stats", {})
+        cached = details.get("total_inactive_file", details.get("inactive_file", 0))
+        return int(memory.get("usage", 0)) - int(cached)
+
+    def last_line(self) -> str:
+        """The last line that it printed."""
+        text = self._container.logs(tail=20).decode("utf-8", "replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1][:500] if lines else "it printed nothing"
+
+
+class Docker:
+    """A Docker daemon."""
+
+    def __init__(self, client: Any, host: str) -> None:
+        """Take a client of the docker SDK; `host` is where published ports are reached."""
+        self._client = client
+        self._host = host
+
+    @classmethod
+    @contextlib.contextmanager
+    def connected(cls, environ: Mapping[str, str]) -> Iterator["Docker"]:
+        """Yield the daemon that DOCKER_HOST names, or the local one. Raises OutsideError."""
+        import docker
+        from docker.errors import DockerException
+
+        try:
+            client = docker.from_env(environment=dict(environ), timeout=API_TIMEOUT_S)
+        except DockerException as fault:
+            raise _unreachable(fault) from fault
+        try:
+            client.ping()
+        except (DockerException, OSError) as fault:
+            client.close()
+            raise _unreachable(fault) from fault
+        remote = urlsplit(environ.get("DOCKER_HOST", ""))
+        host = remote.hostname if remote.scheme in {"tcp", "ssh", "http", "https"} else None
+        with contextlib.closing(client):
+            yield cls(client, host or "127.0.0.1")
+
+    def build(
+        self,
+        context: Path,
+        *,
+        dockerfile: str,
+        target: str | None,
+        arguments: Mapping[str, str],
+        labels: Mapping[str, str],
+        epoch: int,
+        fresh: bool = False,
+    ) -> Image:
+        """Build an image whose digest depends on its inputs alone: every time in it is `epoch`.
+
+        `fresh` uses no layer of an earlier build. Raises CannotLook with the builder's last words.
+        """
+        from docker.errors import APIError, BuildError
+
+        try:
+            built, _ = self._client.images.build(
+                path=str(context),
+                dockerfile=dockerfile,
+                target=target,
+                buildargs=dict(arguments),
+                labels=dict(labels),
+                rm=True,
+                forcerm=True,
+                nocache=fresh,
+            )
+        except BuildError as fault:
+            raise CannotLook(
+                f"the image could not be built: {_last_words(fault)}", place=dockerfile
+            ) from fault
+        except (APIError, TypeError, OSError) as fault:
+            said = str(fault).splitlines()[0][:500]
+            raise CannotLook(f"the image could not be built: {said}", place=dockerfile) from fault
+        timed = layers.with_times(built.save(), epoch=epoch, below=self._base(arguments))
+        with timed as archive:
+            (loaded,) = self._client.images.load(archive)
+        return self.image(loaded.id)
+
+    def _base(self, arguments: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the layers of the base image, which stay as they are."""
+        try:
+            return self.image(arguments["BASE"]).layers if "BASE" in arguments else ()
+        except OutsideError:
+            return ()
+
+    def image(self, reference: str) -> Image:
+        """Return an image that is here, or pull it. Raises OutsideError when there is none."""
+        from docker.errors import APIError, ImageNotFound
+
+        try:
+            try:
+                found = self._client.images.get(reference)
+            except ImageNotFound:
+                found = self._client.images.pull(reference)
+        except APIError as fault:
+            raise OutsideError(
+                f"image {reference} is neither here nor in a registry: {fault.explanation}",
+                remedy="Build it, or log in to its registry",
+            ) from fault
+        config = found.attrs["Config"]
+        return Image(
+            digest=found.id,
+            size_bytes=int(found.attrs["Size"]),
+            user=config.get("User") or "",
+            labels=config.get("Labels") or {},
+            layers=tuple(found.attrs["RootFS"].get("Layers") or ()),
+        )
+
+    @contextlib.contextmanager
+    def running(
+        self, image: Image, *, port: int, environ: Mapping[str, str] | None = None
+    ) -> Iterator[Container]:
+        """Run an image by its digest: file system read-only, no capability, no privilege.
+
+        Raises CannotLook when it cannot be started; removes the container afterwards.
+        """
+        from docker.errors import APIError
+
+        container = self._client.containers.create(
+            image.digest,
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            user=UNPRIVILEGED if is_root(image.user) else image.user,
+            tmpfs={"/tmp": "size=64m"},  # noqa: S108 - inside the container
+            pids_limit=PROCESSES,
+            environment=dict(environ or {}),
+            ports={f"{port}/tcp": ("127.0.0.1" if self._host == "127.0.0.1" else "", None)},
+            labels={"io.ci-mlops": "check"},
+        )
+        try:
+            try:
+                container.start()
+            except APIError as fault:
+                raise CannotLook(f"the image cannot be started: {fault.explanation}") from fault
+            yield Container(container, host=self._host, port=port)
+        finally:
+            container.remove(force=True)
+
+    def remove(self, image: Image) -> None:
+        """Remove an image, unless something still needs it."""
+        from docker.errors import APIError
+
+        with contextlib.suppress(APIError):
+            self._client.images.remove(image.digest)
+
+    def version(self) -> str:
+        """The daemon's version."""
+        return str(self._client.version()["Version"])
+
+
+def is_root(user: str) -> bool:
+    """Whether an image's `USER` is root, or none."""
+    return user.partition(":")[0] in {"", "root", "0"}
+
+
+def _unreachable(fault: Exception) -> OutsideError:
+    said = str(fault).splitlines()[0][:300] if str(fault) else type(fault).__name__
+    return OutsideError(
+        f"no Docker daemon answers: {said}", remedy="Start one, or name it in DOCKER_HOST"
+    )
+
+
+def _last_words(fault: Any) -> str:
+    lines = [
+        line.strip()
+        for entry in fault.build_log
+        for line in str(entry.get("stream") or entry.get("error") or "").splitlines()
+        if line.strip()
+    ]
+    errors = [line for line in lines if line.startswith(("ERROR", "COPY failed"))]
+    return (errors or lines[-1:] or [str(fault.msg)])[-1][:500]

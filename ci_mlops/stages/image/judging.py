@@ -1,0 +1,283 @@
+"""The image decided: it starts unprivileged, predicts as judged, refuses, ends, and is small."""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ci_mlops.containers import Container, Docker, Image, is_root
+from ci_mlops.errors import CannotLook, OutsideError
+from ci_mlops.evidence import (
+    Artifact,
+    Check,
+    Limit,
+    Metric,
+    Outcome,
+    Scalar,
+    Table,
+    file_sha256,
+    write_atomically,
+)
+from ci_mlops.serving import conformance
+from ci_mlops.serving.client import Client, until_ready
+from ci_mlops.stage import Findings, Workspace
+from ci_mlops.stages.image import ImageStage, building
+from ci_mlops.stages.image.building import Judged
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One side's image as it was seen; `ready_s` is None when it was not ready in time."""
+
+    image: Image
+    checks: tuple[Check, ...] = ()
+    ready_s: float | None = None
+    memory_bytes: int | None = None
+    last_line: str = ""
+
+
+def judge(settings: ImageStage, workspace: Workspace) -> Findings:
+    """Build the images of both sides and look at them. Raises CannotLook."""
+    head = workspace.head
+    if head.model is None or head.model.path is None:
+        return _skipped("There is no model to serve: the predictions come from files.")
+    try:
+        with Docker.connected(workspace.commands.environ) as docker:
+            return _judged(settings, workspace, docker)
+    except OutsideError as fault:
+        return _skipped(f"No image was built: {fault}")
+
+
+def _skipped(message: str) -> Findings:
+    check = Check(name="image", outcome="skipped", message=message[:2000])
+    return Findings(checks=(check,))
+
+
+def _judged(settings: ImageStage, workspace: Workspace, docker: Docker) -> Findings:
+    head = workspace.head
+    known = building.judged(settings, head, workspace)
+    evidence = building.evidence_of(known)
+    image = building.build(docker, settings, head, workspace, known, evidence=evidence)
+    found = _look(settings, docker, image, known)
+    base, missing = _base(settings, workspace, docker)
+    checks = [
+        _unprivileged(image),
+        _ready(settings, found),
+        *found.checks,
+        *_budgets(settings, found),
+        *_growth(settings, found, base, missing),
+    ]
+    return Findings(
+        checks=tuple(checks),
+        metrics=tuple(_metrics(found, base)),
+        tables=(_table(found, base), _labels(image)),
+        artifacts=_artifacts(workspace, known, found),
+        tools={"docker": docker.version()},
+    )
+
+
+def _look(
+    settings: ImageStage, docker: Docker, image: Image, known: Judged, *, whole: bool = True
+) -> Measured:
+    """Start an image, and ask it; without `whole` only what is compared with the head."""
+    with docker.running(image, port=settings.port) as container:
+        ready_s = until_ready(container.url, within_s=settings.ready_within_s, runs=container.runs)
+        if ready_s is None:
+            return Measured(image=image, last_line=container.last_line())
+        with contextlib.closing(Client(container.url)) as client:
+            checks = _asked(settings, client, known) if whole else ()
+            client.infer(settings.model_name, known.recorded.request)
+            memory = container.memory_bytes()
+            end = (_end(settings, container, client, known),) if whole else ()
+        return Measured(image=image, checks=(*checks, *end), ready_s=ready_s, memory_bytes=memory)
+
+
+def _asked(settings: ImageStage, client: Client, known: Judged) -> tuple[Check, ...]:
+    return tuple(
+        conformance.examine(
+            client,
+            model=settings.model_name,
+            recorded=known.recorded,
+            tolerance=settings.tolerance,
+        )
+    )
+
+
+def _end(settings: ImageStage, container: Container, client: Client, known: Judged) -> Check:
+    one = conformance.first_row(known.recorded.request)
+    return conformance.end_under_load(container, client, model=settings.model_name, request=one)
+
+
+def _base(
+    settings: ImageStage, workspace: Workspace, docker: Docker
+) -> tuple[Measured | None, str]:
+    """Return the base's image as it was seen, or why there is nothing to compare with."""
+    side = workspace.base
+    if side is None:
+        return None, workspace.base_missing
+    if side.model is None or side.model.path is None:
+        return None, "the base has no model file"
+    try:
+        known = building.judged(settings, side, workspace)
+        evidence = building.evidence_of(known)
+        image = building.build(docker, settings, side, workspace, known, evidence=evidence)
+        found = _look(settings, docker, image, known, whole=False)
+    except CannotLook as fault:
+        return None, f"the base's image could not be looked at: {fault}"
+    if found.ready_s is None:
+        return None, f"the base's image was not ready in time: {found.last_line}"
+    return found, ""
+
+
+# --- checks -------------------------------------------------------------------------------------
+
+
+def _unprivileged(image: Image) -> Check:
+    root = is_root(image.user)
+    return Check(
+        name="unprivileged",
+        outcome="failed" if root else "passed",
+        observed=image.user or "root",
+        message="The image runs as root unless somebody says otherwise."
+        if root
+        else f"The image runs as user {image.user}, which has no privileges.",
+        remedy="End the Dockerfile with a `USER` by number, such as 65532" if root else "",
+    )
+
+
+def _ready(settings: ImageStage, found: Measured) -> Check:
+    limit = settings.ready_within_s
+    how = "read-only, without capabilities"
+    if found.ready_s is None:
+        return Check(
+            name="ready-in-time",
+            outcome="failed",
+            limit=Limit(at_most=limit),
+            unit="s",
+            message=f"Started by digest, {how}, the server was not ready within {limit:g} s: "
+            f"{found.last_line}.",
+            remedy="Write below /tmp alone, load faster, or raise `ready_within_s`",
+        )
+    return Check(
+        name="ready-in-time",
+        outcome="passed",
+        observed=found.ready_s,
+        limit=Limit(at_most=limit),
+        unit="s",
+        message=f"Started by digest, {how}, the server was ready after {found.ready_s:.1f} s.",
+    )
+
+
+def _budgets(settings: ImageStage, found: Measured) -> Iterator[Check]:
+    budgets = settings.budgets
+    memory = None if found.memory_bytes is None else found.memory_bytes / MB
+    figures = (
+        ("budget-size", "size_mb", budgets.size_mb, found.image.size_bytes / MB, "MB"),
+        ("budget-memory", "memory_mb", budgets.memory_mb, memory, "MB"),
+        ("budget-start", "start_s", budgets.start_s, found.ready_s, "s"),
+    )
+    for name, setting, limit, observed, unit in figures:
+        if limit is None or observed is None:
+            continue
+        inside = observed <= limit
+        yield Check(
+            name=name,
+            outcome="passed" if inside else "failed",
+            observed=observed,
+            limit=Limit(at_most=limit),
+            unit=unit,
+            message=f"{observed:.3g} {unit}, {'within' if inside else 'over'} the budget of "
+            f"{limit:g} {unit}.",
+            remedy="" if inside else f"Leave out what is not needed, or raise `budgets.{setting}`",
+        )
+
+
+def _growth(
+    settings: ImageStage, found: Measured, base: Measured | None, missing: str
+) -> Iterator[Check]:
+    if found.ready_s is None:
+        return
+    figures: Iterable[tuple[str, float | None, float | None]] = (
+        ("size", found.image.size_bytes, base.image.size_bytes if base else None),
+        ("memory", found.memory_bytes, base.memory_bytes if base else None),
+    )
+    for name, after, before in figures:
+        if before is None or after is None:
+            message = (
+                f"The {name} is {(after or 0) / MB:.1f} MB; nothing to compare with: {missing}."
+            )
+            yield Check(name=f"{name}-growth", outcome="skipped", message=message)
+            continue
+        percent = 100 * (after / before - 1)
+        limit = settings.max_growth_percent
+        inside = percent <= limit
+        outcome: Outcome = "passed" if inside else "failed"
+        yield Check(
+            name=f"{name}-growth",
+            outcome=outcome,
+            observed=percent,
+            limit=Limit(at_most=limit),
+            unit="%",
+            message=f"The {name} went from {before / MB:.1f} to {after / MB:.1f} MB "
+            f"({percent:+.1f} %).",
+            remedy=""
+            if inside
+            else "See what was added; if it is right, raise `max_growth_percent`",
+        )
+
+
+# --- the report ---------------------------------------------------------------------------------
+
+
+def _metrics(found: Measured, base: Measured | None) -> Iterator[Metric]:
+    before = base.image.size_bytes / MB if base else None
+    yield Metric(name="image size", value=found.image.size_bytes / MB, base=before, unit="MB")
+    if found.ready_s is not None:
+        yield Metric(
+            name="time until ready", value=found.ready_s, base=base.ready_s if base else None, unit="s"
+        )
+    if found.memory_bytes is not None:
+        held = base.memory_bytes if base else None
+        yield Metric(
+            name="server memory",
+            value=found.memory_bytes / MB,
+            base=held / MB if held is not None else None,
+            unit="MB",
+        )
+
+
+def _table(found: Measured, base: Measured | None) -> Table:
+    rows: list[tuple[Scalar, ...]] = [
+        (
+            name,
+            one.image.digest,
+            round(one.image.size_bytes / MB, 1),
+            None if one.ready_s is None else round(one.ready_s, 2),
+            None if one.memory_bytes is None else round(one.memory_bytes / MB, 1),
+        )
+        for name, one in (("base", base), ("head", found))
+        if one is not None
+    ]
+    columns = ("side", "digest", "size MB", "ready after s", "memory MB")
+    return Table(title="The images", columns=columns, rows=tuple(rows))
+
+
+def _labels(image: Image) -> Table:
+    rows = tuple((name, value) for name, value in sorted(image.labels.items()))
+    return Table(title="Labels of the image", columns=("label", "value"), rows=rows[:200])
+
+
+def _artifacts(workspace: Workspace, known: Judged, found: Measured) -> tuple[Artifact, ...]:
+    """Keep the recorded predictions and the digest: what a release verifies in place."""
+    folder = workspace.artifacts("image")
+    documents = {
+        "recorded.json": known.recorded.document(),
+        "image.json": {"digest": found.image.digest, "labels": dict(found.image.labels)},
+    }
+    kept = []
+    for name, document in documents.items():
+        write_atomically(folder / name, json.dumps(document, sort_keys=True, indent=1).encode())
+        kept.append(Artifact(path=f"image/{name}", sha256=file_sha256(folder / name)))
+    return tuple(kept)
