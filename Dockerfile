@@ -45,6 +45,7 @@ RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --requ
     -r /opt/ci-mlops/requirements/runtime.txt
 COPY policies/ /opt/ci-mlops/policies/
 COPY workflows/ /opt/ci-mlops/workflows/
+COPY Dockerfile /opt/ci-mlops/Dockerfile
 COPY ci_mlops/ /opt/ci-mlops/ci_mlops/
 ENV PYTHONPATH=/opt/ci-mlops PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 WORKDIR /repository

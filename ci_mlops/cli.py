@@ -200,6 +200,28 @@ def _chatops(arguments: Namespace, environ: Environ) -> int:
     return 0
 
 
+def _image(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import image
+    from ci_mlops.evidence import worst_outcome
+    from ci_mlops.progress import check_lines
+
+    checks = image.verify(
+        arguments.reference,
+        model=arguments.model,
+        rows=arguments.rows,
+        port=arguments.port,
+        ready_within_s=arguments.ready_within,
+        tolerance=arguments.tolerance,
+        environ=environ,
+    )
+    if arguments.json:
+        listed = [check.model_dump(mode="json") for check in checks]
+        print(json.dumps({"reference": arguments.reference, "checks": listed}, indent=1))
+    else:
+        print("\n".join(check_lines(checks)))
+    return 1 if worst_outcome(check.outcome for check in checks) in {"failed", "error"} else 0
+
+
 def _schema(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, evidence
 
@@ -221,6 +243,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "verdict": _verdict,
     "publish": _publish,
     "chatops": _chatops,
+    "image": _image,
     "schema": _schema,
 }
 

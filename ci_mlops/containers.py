@@ -225,12 +225,19 @@ def _unreachable(fault: Exception) -> OutsideError:
     )
 
 
+OF_THE_BUILDER = ("Step ", "--->", "Removing intermediate", "The command ")
+
+
 def _last_words(fault: Any) -> str:
+    """Return the last line that the failed step printed, or what the builder says of it."""
     lines = [
         line.strip()
         for entry in fault.build_log
-        for line in str(entry.get("stream") or entry.get("error") or "").splitlines()
-        if line.strip()
+        for line in str(entry.get("stream") or "").splitlines()
+        if line.strip() and not line.strip().startswith(OF_THE_BUILDER)
     ]
-    errors = [line for line in lines if line.startswith(("ERROR", "COPY failed"))]
-    return (errors or lines[-1:] or [str(fault.msg)])[-1][:500]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    said = str(fault.msg).splitlines()[0]
+    last = (errors or lines)[-1:]
+    # What is printed before a step of the builder's own, such as COPY, is of another step.
+    return (f"{last[0]} ({said})" if last and said.startswith("The command") else said)[:500]

@@ -67,11 +67,11 @@ class ImageStage(Stage):
     max_growth_percent: Annotated[float, Field(gt=0, le=10_000)] = 20
     """How much larger than at the base the image and its memory may become, in percent."""
     budgets: ImageBudgets = ImageBudgets()
-    """Absolute limits."""
+    """Absolute limits of the image and its server."""
     log: ImageLog = ImageLog()
     """The prediction log; for our Dockerfile."""
     limits: Limits = Limits()
-    """What one request may hold; for our Dockerfile."""
+    """The largest request that is answered; for our Dockerfile."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 3
     """How long after SIGTERM requests are still taken; for our Dockerfile."""
 

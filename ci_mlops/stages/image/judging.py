@@ -1,11 +1,9 @@
 """The image decided: it starts unprivileged, predicts as judged, refuses, ends, and is small."""
 
-import contextlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from ci_mlops.containers import Container, Docker, Image, is_root
+from ci_mlops.containers import Docker, Image
 from ci_mlops.errors import CannotLook, OutsideError
 from ci_mlops.evidence import (
     Artifact,
@@ -18,24 +16,13 @@ from ci_mlops.evidence import (
     file_sha256,
     write_atomically,
 )
-from ci_mlops.serving import conformance
-from ci_mlops.serving.client import Client, until_ready
+from ci_mlops.serving import in_image
+from ci_mlops.serving.in_image import Measured
 from ci_mlops.stage import Findings, Workspace
 from ci_mlops.stages.image import ImageStage, building
 from ci_mlops.stages.image.building import Judged
 
 MB = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One side's image as it was seen; `ready_s` is None when it was not ready in time."""
-
-    image: Image
-    checks: tuple[Check, ...] = ()
-    ready_s: float | None = None
-    memory_bytes: int | None = None
-    last_line: str = ""
 
 
 def judge(settings: ImageStage, workspace: Workspace) -> Findings:
@@ -60,11 +47,9 @@ def _judged(settings: ImageStage, workspace: Workspace, docker: Docker) -> Findi
     known = building.judged(settings, head, workspace)
     evidence = building.evidence_of(known)
     image = building.build(docker, settings, head, workspace, known, evidence=evidence)
-    found = _look(settings, docker, image, known)
+    found = _look(settings, docker, image, known, whole=True)
     base, missing = _base(settings, workspace, docker)
     checks = [
-        _unprivileged(image),
-        _ready(settings, found),
         *found.checks,
         *_budgets(settings, found),
         *_growth(settings, found, base, missing),
@@ -79,35 +64,18 @@ def _judged(settings: ImageStage, workspace: Workspace, docker: Docker) -> Findi
 
 
 def _look(
-    settings: ImageStage, docker: Docker, image: Image, known: Judged, *, whole: bool = True
+    settings: ImageStage, docker: Docker, image: Image, known: Judged, *, whole: bool
 ) -> Measured:
-    """Start an image, and ask it; without `whole` only what is compared with the head."""
-    with docker.running(image, port=settings.port) as container:
-        ready_s = until_ready(container.url, within_s=settings.ready_within_s, runs=container.runs)
-        if ready_s is None:
-            return Measured(image=image, last_line=container.last_line())
-        with contextlib.closing(Client(container.url)) as client:
-            checks = _asked(settings, client, known) if whole else ()
-            client.infer(settings.model_name, known.recorded.request)
-            memory = container.memory_bytes()
-            end = (_end(settings, container, client, known),) if whole else ()
-        return Measured(image=image, checks=(*checks, *end), ready_s=ready_s, memory_bytes=memory)
-
-
-def _asked(settings: ImageStage, client: Client, known: Judged) -> tuple[Check, ...]:
-    return tuple(
-        conformance.examine(
-            client,
-            model=settings.model_name,
-            recorded=known.recorded,
-            tolerance=settings.tolerance,
-        )
+    return in_image.look(
+        docker,
+        image,
+        port=settings.port,
+        ready_within_s=settings.ready_within_s,
+        model=settings.model_name,
+        recorded=known.recorded,
+        tolerance=settings.tolerance,
+        whole=whole,
     )
-
-
-def _end(settings: ImageStage, container: Container, client: Client, known: Judged) -> Check:
-    one = conformance.first_row(known.recorded.request)
-    return conformance.end_under_load(container, client, model=settings.model_name, request=one)
 
 
 def _base(
@@ -132,42 +100,6 @@ def _base(
 
 
 # --- checks -------------------------------------------------------------------------------------
-
-
-def _unprivileged(image: Image) -> Check:
-    root = is_root(image.user)
-    return Check(
-        name="unprivileged",
-        outcome="failed" if root else "passed",
-        observed=image.user or "root",
-        message="The image runs as root unless somebody says otherwise."
-        if root
-        else f"The image runs as user {image.user}, which has no privileges.",
-        remedy="End the Dockerfile with a `USER` by number, such as 65532" if root else "",
-    )
-
-
-def _ready(settings: ImageStage, found: Measured) -> Check:
-    limit = settings.ready_within_s
-    how = "read-only, without capabilities"
-    if found.ready_s is None:
-        return Check(
-            name="ready-in-time",
-            outcome="failed",
-            limit=Limit(at_most=limit),
-            unit="s",
-            message=f"Started by digest, {how}, the server was not ready within {limit:g} s: "
-            f"{found.last_line}.",
-            remedy="Write below /tmp alone, load faster, or raise `ready_within_s`",
-        )
-    return Check(
-        name="ready-in-time",
-        outcome="passed",
-        observed=found.ready_s,
-        limit=Limit(at_most=limit),
-        unit="s",
-        message=f"Started by digest, {how}, the server was ready after {found.ready_s:.1f} s.",
-    )
 
 
 def _budgets(settings: ImageStage, found: Measured) -> Iterator[Check]:
@@ -236,7 +168,10 @@ def _metrics(found: Measured, base: Measured | None) -> Iterator[Metric]:
     yield Metric(name="image size", value=found.image.size_bytes / MB, base=before, unit="MB")
     if found.ready_s is not None:
         yield Metric(
-            name="time until ready", value=found.ready_s, base=base.ready_s if base else None, unit="s"
+            name="time until ready",
+            value=found.ready_s,
+            base=base.ready_s if base else None,
+            unit="s",
         )
     if found.memory_bytes is not None:
         held = base.memory_bytes if base else None
