@@ -50,6 +50,7 @@ bench: setup
 	$(PY) -m benchmarks.latency_gate --minutes 1 --output build
 	$(PY) -m benchmarks.model_gate
 	$(PY) -m benchmarks.publications --count 20 --output build/publications.json
+	$(PY) -m benchmarks.serving --alone --rounds 3 --output build/serving.json
 
 lock:
 	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from ci_mlops.errors import ConfigError
 
+FAULTS = (OSError, http.client.HTTPException)
+"""What asking a server may raise."""
 MAX_ANSWER = 256 * 1024 * 1024
 PAUSE_S = 0.0005
 """Between an answer and the next request, so that the end of a connection can be seen."""
@@ -86,7 +88,7 @@ class Client:
             self._connection.request(method, f"{self._path}{path}", body, headers)
             told = self._connection.getresponse()
             read = told.read(MAX_ANSWER)
-        except (OSError, http.client.HTTPException):
+        except FAULTS:
             self.close()
             raise
         document = None
@@ -100,7 +102,7 @@ def until_ready(url: str, *, within_s: float, runs: Callable[[], bool]) -> float
     started = time.monotonic()
     while (waited := time.monotonic() - started) < within_s and runs():
         client = Client(url, timeout_s=max(0.1, within_s - waited))
-        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(client):
+        with contextlib.suppress(*FAULTS), contextlib.closing(client):
             if client.get("/v2/health/ready").status == 200:
                 return time.monotonic() - started
         time.sleep(0.01)
@@ -151,7 +153,7 @@ class Load:
                     return
                 try:
                     reply = client.send(self.path, self.body)
-                except (OSError, http.client.HTTPException) as fault:
+                except FAULTS as fault:
                     self._failed(f"no answer: {type(fault).__name__} {fault}".strip())
                     return
                 self._answered(reply)

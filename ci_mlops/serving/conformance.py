@@ -1,6 +1,5 @@
 """Whether a server speaks Open Inference as promised: health, metadata, answers, refusals, end."""
 
-import http.client
 import json
 import math
 import time
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 
 from ci_mlops.errors import ConfigError, EvidenceError
 from ci_mlops.evidence import Check, Limit, parse_json
-from ci_mlops.serving.client import Client, Load, Reply
+from ci_mlops.serving.client import FAULTS, Client, Load, Reply
 
 CONNECTIONS = 8
 LOAD_S = 1.0
@@ -19,7 +18,6 @@ LOAD_S = 1.0
 END_S = 60.0
 ENDED_WELL = frozenset((0, 128 + 15))
 """Exit codes of a server that ended by itself, or by passing the signal on."""
-Fault = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ def examine(client: Client, *, model: str, recorded: Recorded, tolerance: float)
             checks.append(_equal(client, model, recorded, tolerance))
         if recorded.request["inputs"]:
             checks += _wrong(client, model, recorded.request)
-    except Fault as fault:
+    except FAULTS as fault:
         message = f"The server stopped answering: {type(fault).__name__} {fault}.".strip()
         checks = [
             Check(
@@ -92,7 +90,7 @@ def model_of(client: Client, wanted: str) -> str:
         return wanted
     try:
         listed = client.post("/v2/repository/index", b"{}").document
-    except Fault as fault:
+    except FAULTS as fault:
         raise ConfigError(f"does not answer: {fault}", place=client.url) from fault
     found = listed if isinstance(listed, list) else []
     names = [one["name"] for one in found if isinstance(one, dict) and "name" in one]
@@ -149,7 +147,7 @@ def made_up(client: Client, model: str) -> Recorded:
     """Return a request for one row by the server's own metadata, where none was recorded."""
     try:
         told = client.get(f"/v2/models/{model}").document
-    except Fault:
+    except FAULTS:
         told = None
     inputs = []
     for one in _list(told, "inputs") if isinstance(told, dict) else ():
