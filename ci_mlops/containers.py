@@ -74,6 +74,9 @@ class Container:
 class Docker:
     """A Docker daemon."""
 
+    how = "read-only, without capabilities"
+    """How it runs an image."""
+
     def __init__(self, client: Any, host: str) -> None:
         """Take a client of the docker SDK; `host` is where published ports are reached."""
         self._client = client

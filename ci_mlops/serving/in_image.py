@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 
+from ci_mlops.buildah import Buildah, Chroot
 from ci_mlops.containers import Container, Docker, Image, is_root
 from ci_mlops.evidence import Check, Limit
 from ci_mlops.serving import conformance
@@ -22,7 +23,7 @@ class Measured:
 
 
 def look(
-    docker: Docker,
+    docker: Docker | Buildah,
     image: Image,
     *,
     port: int,
@@ -40,7 +41,7 @@ def look(
     """
     with docker.running(image, port=port) as container:
         ready_s = until_ready(container.url, within_s=ready_within_s, runs=container.runs)
-        first = (_unprivileged(image), _ready(ready_s, ready_within_s, container))
+        first = (_unprivileged(image), _ready(ready_s, ready_within_s, container, docker.how))
         if ready_s is None:
             return Measured(image=image, checks=first, last_line=container.last_line())
         with contextlib.closing(Client(container.url)) as client:
@@ -80,16 +81,15 @@ def _unprivileged(image: Image) -> Check:
     )
 
 
-def _ready(ready_s: float | None, limit: float, container: Container) -> Check:
-    how = "Started by digest, read-only, without capabilities, the server was"
-    fault = f"{how} not ready within {limit:g} s: "
+def _ready(ready_s: float | None, limit: float, container: Container | Chroot, how: str) -> Check:
+    started = f"Started by digest, {how}, the server was"
     if ready_s is None:
         return Check(
             name="ready-in-time",
             outcome="failed",
             limit=Limit(at_most=limit),
             unit="s",
-            message=f"{fault}{container.last_line()}.",
+            message=f"{started} not ready within {limit:g} s: {container.last_line()}.",
             remedy="Write below /tmp alone, load faster, or allow more time",
         )
     return Check(
@@ -98,5 +98,5 @@ def _ready(ready_s: float | None, limit: float, container: Container) -> Check:
         observed=ready_s,
         limit=Limit(at_most=limit),
         unit="s",
-        message=f"{how} ready after {ready_s:.1f} s.",
+        message=f"{started} ready after {ready_s:.1f} s.",
     )

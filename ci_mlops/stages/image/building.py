@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ci_mlops.buildah import Buildah
 from ci_mlops.containers import Docker, Image
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import text_sha256
@@ -108,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def build(
-    docker: Docker,
+    docker: Docker | Buildah,
     settings: ImageStage,
     side: Side,
     workspace: Workspace,

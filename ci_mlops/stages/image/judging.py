@@ -1,8 +1,10 @@
 """The image decided: it starts unprivileged, predicts as judged, refuses, ends, and is small."""
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 
+from ci_mlops.buildah import Buildah
 from ci_mlops.containers import Docker, Image
 from ci_mlops.errors import CannotLook, OutsideError
 from ci_mlops.evidence import (
@@ -30,11 +32,15 @@ def judge(settings: ImageStage, workspace: Workspace) -> Findings:
     head = workspace.head
     if head.model is None or head.model.path is None:
         return _skipped("There is no model to serve: the predictions come from files.")
-    try:
-        with Docker.connected(workspace.commands.environ) as docker:
-            return _judged(settings, workspace, docker)
-    except OutsideError as fault:
-        return _skipped(f"No image was built: {fault}")
+    with contextlib.ExitStack() as stack:
+        builder: Docker | Buildah | None
+        try:
+            builder = stack.enter_context(Docker.connected(workspace.commands.environ))
+        except OutsideError as fault:
+            builder = Buildah.found(workspace.commands)
+            if builder is None:
+                return _skipped(f"No image was built, and there is no buildah either: {fault}")
+        return _judged(settings, workspace, builder)
 
 
 def _skipped(message: str) -> Findings:
@@ -42,7 +48,7 @@ def _skipped(message: str) -> Findings:
     return Findings(checks=(check,))
 
 
-def _judged(settings: ImageStage, workspace: Workspace, docker: Docker) -> Findings:
+def _judged(settings: ImageStage, workspace: Workspace, docker: Docker | Buildah) -> Findings:
     head = workspace.head
     known = building.judged(settings, head, workspace)
     evidence = building.evidence_of(known)
@@ -59,12 +65,12 @@ def _judged(settings: ImageStage, workspace: Workspace, docker: Docker) -> Findi
         metrics=tuple(_metrics(found, base)),
         tables=(_table(found, base), _labels(image)),
         artifacts=_artifacts(workspace, known, found),
-        tools={"docker": docker.version()},
+        tools={type(docker).__name__.lower(): docker.version()},
     )
 
 
 def _look(
-    settings: ImageStage, docker: Docker, image: Image, known: Judged, *, whole: bool
+    settings: ImageStage, docker: Docker | Buildah, image: Image, known: Judged, *, whole: bool
 ) -> Measured:
     return in_image.look(
         docker,
@@ -79,7 +85,7 @@ def _look(
 
 
 def _base(
-    settings: ImageStage, workspace: Workspace, docker: Docker
+    settings: ImageStage, workspace: Workspace, docker: Docker | Buildah
 ) -> tuple[Measured | None, str]:
     """Return the base's image as it was seen, or why there is nothing to compare with."""
     side = workspace.base

@@ -24,7 +24,7 @@ from ci_mlops.stage import Side, Workspace
 from ci_mlops.stages.image import ImageBudgets, ImageLog, ImageStage, building, judging
 
 CASE = Path(__file__).parents[3] / "cases" / "image" / "passes" / "serves-what-was-judged"
-NO_DAEMON = {"DOCKER_HOST": "tcp://127.0.0.1:1"}
+NO_BUILDER = {"DOCKER_HOST": "tcp://127.0.0.1:1", "PATH": "/nowhere"}
 
 
 def image(size_bytes: int = 100_000_000, user: str = "65532") -> Image:
@@ -54,7 +54,7 @@ def space(root: Path, commands: Commands, model: ModelSettings | None = None) ->
         base=None,
         base_missing="this is the first commit",
         judge=head,
-        commands=commands.adding(NO_DAEMON),
+        commands=commands.adding(NO_BUILDER),
         folder=root / ".mlops",
         cache=root / "cache",
         cores=2,
@@ -65,7 +65,9 @@ def space(root: Path, commands: Commands, model: ModelSettings | None = None) ->
     return workspace
 
 
-def test_without_a_daemon_it_is_skipped_with_the_reason(tmp_path: Path, commands: Commands) -> None:
+def test_without_a_builder_it_is_skipped_with_the_reason(
+    tmp_path: Path, commands: Commands
+) -> None:
     (check,) = ImageStage().run(space(tmp_path, commands)).checks
     assert check.outcome == "skipped"
     assert "no Docker daemon answers" in check.message
@@ -96,6 +98,7 @@ def test_the_context_holds_what_is_served_and_no_data(tmp_path: Path, commands: 
     workspace = space(tmp_path / "project", commands)
     root = workspace.head.root
     commands.run(["git", "init", "-q"], cwd=root)
+    workspace = replace(workspace, commands=commands)
     known = building.judged(ImageStage(), workspace.head, workspace)
     context = tmp_path / "context"
     context.mkdir()
@@ -131,7 +134,7 @@ def test_the_time_of_an_image_is_given_or_the_commits(tmp_path: Path, commands: 
     workspace = space(tmp_path, commands)
     given = replace(workspace, commands=commands.adding({"SOURCE_DATE_EPOCH": "1700000000"}))
     assert building._epoch(workspace.head, given) == 1_700_000_000
-    assert building._epoch(workspace.head, workspace) == 0
+    assert building._epoch(workspace.head, replace(workspace, commands=commands)) == 0
 
 
 def test_a_target_needs_a_dockerfile() -> None:
