@@ -16,6 +16,7 @@ CONNECTIONS = 8
 LOAD_S = 1.0
 """How long requests go on before SIGTERM."""
 END_S = 60.0
+REFUSE = 'Answer 4xx with {"error": "one clear line"}: it is the caller who must act'
 ENDED_WELL = frozenset((0, 128 + 15))
 """Exit codes of a server that ended by itself, or by passing the signal on."""
 
@@ -261,7 +262,18 @@ def _wrong(client: Client, model: str, request: Mapping[str, Any]) -> Iterable[C
     before = client.infer(model, request).status
     for name, (where, document) in bodies.items():
         body = b"{" if document is None else json.dumps(document).encode()
-        yield _refused(name, client.post(where, body))
+        client.close()  # what one wrong request does to its connection is not the next one's
+        try:
+            yield _refused(name, client.post(where, body))
+        except FAULTS as fault:
+            yield _check(
+                "wrong-input",
+                False,
+                "",
+                f"A request with {name} gets no answer: {type(fault).__name__} {fault}.",
+                REFUSE,
+            ).model_copy(update={"slice": name})
+    client.close()
     reply = client.infer(model, request)
     yield _check(
         "answers-after-wrong-input",
@@ -283,7 +295,7 @@ def _refused(name: str, reply: Reply) -> Check:
         f"A request with {name} is answered with {reply.status}"
         + ("" if clear else ", and no error that explains it")
         + ".",
-        'Answer 4xx with {"error": "one clear line"}: it is the caller who must act',
+        REFUSE,
     )
     return check.model_copy(update={"slice": name})
 

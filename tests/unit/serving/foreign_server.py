@@ -81,6 +81,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.reply(200, answer(json.loads(body)))
         except (Wrong, ValueError) as fault:
+            if "hangs up" in FAULTS:
+                self.close_connection = True
+                return
             wrong = 500 if "blames itself" in FAULTS else 400
             wrong = 200 if "takes anything" in FAULTS else wrong
             self.reply(wrong, {} if "says nothing" in FAULTS else {"error": str(fault)})

@@ -130,5 +130,7 @@ def serving(folder: Path, description: Served, **environ: str) -> Iterator[Serve
         assert waited is not None, (folder / "errors.txt").read_text(encoding="utf-8")
         yield server
     finally:
+        process.terminate()
+        server.wait(20)
         process.kill()
         process.wait()

@@ -69,6 +69,7 @@ def test_another_servers_promises_hold() -> None:
         ("blames itself", {"wrong-input"}),
         ("takes anything", {"wrong-input"}),
         ("says nothing", {"wrong-input"}),
+        ("hangs up", {"wrong-input"}),
     ],
 )
 def test_each_broken_promise_is_told(fault: str, checks: set[str]) -> None:

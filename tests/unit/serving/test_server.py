@@ -94,6 +94,8 @@ def test_one_output_may_be_asked_for(client: Client) -> None:
         ({"since": "soon"}, "column 'since' takes ISO 8601 times, not \"soon\""),
         ({"grade": "z"}, "column 'grade' holds \"z\"; it may be one of a, b"),
         ({"visits": "few"}, "column 'visits' takes whole numbers (INT64)"),
+        ({"visits": 2**80}, "column 'visits' has a number beyond 64 bits"),
+        ({"income": 10**400}, "column 'income' has a number that is not finite"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_column(
