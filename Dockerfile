@@ -28,15 +28,14 @@ RUN set -eu; \
 FROM ${BASE} AS serve
 COPY --from=environment /opt/ /opt/
 COPY server/ /opt/server/
-COPY project/ /srv/project/
-COPY serving.json /srv/serving.json
+COPY bundle/ /srv/bundle/
 ENV PATH=/opt/project/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
-WORKDIR /srv/project
+WORKDIR /srv/bundle/code
 USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/opt/project/bin/python", "-m", "ci_mlops.serving", "/srv/serving.json"]
+ENTRYPOINT ["/opt/project/bin/python", "-m", "ci_mlops.serving.container", "/srv/bundle"]
 
 FROM ${BASE} AS runner
 RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/*

@@ -47,10 +47,17 @@ docs: setup
 bench: setup
 	$(PY) -m benchmarks.startup --quick
 	$(PY) -m benchmarks.deepchecks_speed --quick
-	$(PY) -m benchmarks.latency_gate --minutes 1 --output build
+	mkdir -p build
+	$(PY) -m benchmarks.latency_gate --minutes 1 --output build/latency_gate.json
+	$(PY) -m benchmarks.data_faults --seeds 2 --output build/data_faults.json
 	$(PY) -m benchmarks.model_gate
+	$(PY) -m benchmarks.behaviour_bugs --seeds 2 --output build/behaviour_bugs.json
+	$(PY) -m benchmarks.broken_inputs --output build/broken_inputs.json
+	$(PY) -m benchmarks.chain --times 1 --output build/chain.json
 	$(PY) -m benchmarks.publications --count 20 --output build/publications.json
 	$(PY) -m benchmarks.serving --alone --rounds 3 --output build/serving.json
+	$(PY) -m benchmarks.release_crashes --kills 8 --output build/release_crashes.json
+	$(PY) -m benchmarks.ledger_races --rounds 2 --kills 8 --output build/ledger_races.json
 
 lock:
 	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt

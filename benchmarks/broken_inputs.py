@@ -4,6 +4,7 @@
 results/broken_inputs.json; it exits with 1 where anything ended green. Tests hold the same table.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -34,6 +35,9 @@ def cases(folder: Path) -> Iterator[tuple[str, int, str, str]]:
 
 def main() -> int:
     """Print, write; 1 where anything ended green or without its line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory() as name:
         for what, code, said, words in cases(Path(name)):
@@ -42,7 +46,8 @@ def main() -> int:
             print(f"{what:26} exit {code}  {line[:150]}", flush=True)
     green = [one["broken"] for one in found if one["exit"] not in {1, 2} or not one["line"]]
     print(f"{len(found) - len(green)} of {len(found)} were named and not green")
-    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    options.output.write_text(text, encoding="utf-8")
     return 1 if green else 0
 
 

@@ -129,14 +129,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--raw", type=Path, default=TOP / "build" / "latency_gate.jsonl")
     parser.add_argument(
-        "--unchanged", action="store_true", help="only models without a change, and no other rules"
+        "--only", choices=["unchanged", "changed"], help="these alone, and without the other rules"
     )
     parser.add_argument("--analyse", action="store_true", help="only what stands in --raw")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     if not options.analyse:
         options.raw.parent.mkdir(exist_ok=True)
-        collect(options.raw, 60 * options.minutes, unchanged=options.unchanged)
+        collect(options.raw, 60 * options.minutes, options.only)
     with options.raw.open(encoding="utf-8") as file:
         decisions = [json.loads(line) for line in file]
     found = analyse(decisions)
@@ -151,8 +151,12 @@ def main() -> None:
 # --- making decisions ---------------------------------------------------------------------------
 
 
-def collect(raw: Path, seconds: float, *, unchanged: bool) -> None:
+def collect(raw: Path, seconds: float, only: str | None) -> None:
     """Append decisions to a file until the time is over."""
+    # Mostly without any change: what matters most is rare.
+    changes = {"unchanged": CHANGES[:1], "changed": CHANGES[1:]}.get(
+        only, CHANGES[:1] * 7 + CHANGES
+    )
     end = time.monotonic() + seconds
     commands = Commands(environ=dict(os.environ))
     with tempfile.TemporaryDirectory() as name, raw.open("a", encoding="utf-8") as file:
@@ -160,8 +164,6 @@ def collect(raw: Path, seconds: float, *, unchanged: bool) -> None:
         (root / "study.py").write_text(STUDY_PY, encoding="utf-8")
         study = _Study(root, commands)
         models = [one for one in ("logistic", "forest", "boosting", "onnx") if study.has(one)]
-        # Mostly without any change: what matters most is rare.
-        changes = ["none"] if unchanged else [*["none"] * 7, *CHANGES]
         cases = [(m, c) for c in changes for m in models if _possible(m, c)]
         number = 0
         while time.monotonic() < end:
@@ -170,7 +172,7 @@ def collect(raw: Path, seconds: float, *, unchanged: bool) -> None:
             with _burning(2 if study.random.random() < 0.5 else 0) as burners:
                 model, change = cases[number % len(cases)]
                 fresh = number % FRESH_EVERY == 0
-                found = study.decide(model, change, fresh=fresh, rules=not unchanged)
+                found = study.decide(model, change, fresh=fresh, rules=not only)
             found["burners"] = burners
             file.write(json.dumps(found) + "\n")
             file.flush()

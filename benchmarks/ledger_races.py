@@ -120,6 +120,7 @@ def main() -> int:
     flags.add_argument("--writers", type=int, default=8)
     flags.add_argument("--rounds", type=int, default=50)
     flags.add_argument("--kills", type=int, default=200)
+    flags.add_argument("--output", type=Path, default=RESULTS)
     flags.add_argument("--promote", nargs="+", help=argparse.SUPPRESS)
     given = flags.parse_args()
     if given.promote:
@@ -147,7 +148,7 @@ def main() -> int:
             **faults(found, expected),
         }
         print(kind, results[kind], flush=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    given.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     wrong = ("lost", "doubled", "decided on an old state", "gaps in the numbers")
     return int(any(results[kind][name] for kind in ("race", "kill") for name in wrong))
 

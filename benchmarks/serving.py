@@ -24,8 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from ci_mlops.serving import client, signature
-from ci_mlops.serving.served import Served
+from ci_mlops.model import wire
+from ci_mlops.serving import bundle, client
+from ci_mlops.serving.bundle import Recorded, Serve
+from ci_mlops.serving.signature import Signature, column_of
 
 TOP = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "serving.json"
@@ -201,20 +203,25 @@ def _ours(folder: Path, row: Any) -> Iterator[int]:
     import pandas as pd
 
     names = [f"f{number}" for number in range(FEATURES)]
-    served = Served(
+    header, _ = wire.encode(pd.DataFrame(row, columns=names))
+    signature = Signature(
         name="m",
-        version="1",
-        digest="0" * 64,
-        path="model.joblib",
         task="binary",
-        scores=True,
+        columns=tuple(column_of(one, nulls=False) for one in header["columns"]),
         classes=(0, 1),
-        columns=signature.columns(pd.DataFrame(row, columns=names), names),
+        positive=1,
     )
-    (folder / "serving.json").write_text(served.model_dump_json(), encoding="utf-8")
+    bundle.write(
+        folder / "bundle",
+        Serve(signature=signature, model="model/model.joblib"),
+        Recorded(inputs=(_matrix(row),), outputs={}),
+        model=folder / "model.joblib",
+        root=folder,
+        code=[],
+    )
     port = _free_port()
-    command = [sys.executable, "-m", "ci_mlops.serving", "serving.json", "--port", str(port)]
-    with _running(command, folder, port, {"PYTHONPATH": str(TOP)}):
+    command = [sys.executable, "-m", "ci_mlops.serving.container", "bundle"]
+    with _running(command, folder, port, {"PYTHONPATH": str(TOP), "PORT": str(port)}):
         yield port
 
 

@@ -60,6 +60,27 @@ class Repository:
         arguments = ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
         return self.commands.run(arguments, cwd=self.top, timeout_s=60).output.strip()
 
+    def tree(self) -> str:
+        """Return the hash of HEAD's tree, or an empty text when there is no commit yet."""
+        arguments = ["git", "rev-parse", "--verify", "--quiet", "HEAD^{tree}"]
+        return self.commands.run(arguments, cwd=self.top, timeout_s=60).output.strip()
+
+    def is_ancestor(self, commit: str, other: str) -> bool:
+        """Whether a commit comes before another, as far as the repository holds both."""
+        arguments = ["git", "merge-base", "--is-ancestor", commit, other]
+        return self.commands.run(arguments, cwd=self.top, timeout_s=60).code == 0
+
+    def user(self) -> str:
+        """Return the name that git has for whoever works here; empty where it has none."""
+        arguments = ["git", "config", "user.name"]
+        return self.commands.run(arguments, cwd=self.top, timeout_s=60).output.strip()
+
+    def remote_url(self, name: str) -> str:
+        """Return the address of a remote, or an empty text where there is none of the name."""
+        arguments = ["git", "remote", "get-url", "--", name]
+        done = self.commands.run(arguments, cwd=self.top, timeout_s=60)
+        return "" if done.code else done.output.strip()
+
     def is_changed(self) -> bool:
         """Whether a tracked file of the working tree differs from HEAD."""
         arguments = ["git", "diff", "--quiet", "HEAD", "--"]

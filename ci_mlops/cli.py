@@ -5,7 +5,8 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,14 @@ from typing import TYPE_CHECKING
 from ci_mlops import parser
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ci_mlops.checkout import Repository
     from ci_mlops.evidence import Run
+    from ci_mlops.github import Workflow
     from ci_mlops.publish.posting import Published
+    from ci_mlops.release.ledger import Ledger
+    from ci_mlops.release.promote import Ended, Release
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
@@ -222,6 +229,176 @@ def _image(arguments: Namespace, environ: Environ) -> int:
     return 1 if worst_outcome(check.outcome for check in checks) in {"failed", "error"} else 0
 
 
+def _promote(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.github import Workflow
+    from ci_mlops.release import candidate, environment
+    from ci_mlops.release.entry import EXIT_CODES
+
+    workflow = Workflow.from_environ(environ)
+    candidate.require_trusted(workflow)
+    with _release(arguments, environ) as (release, repository):
+        folder = _evidence_folder(arguments)
+        offered = candidate.candidate(
+            folder, lambda run: _gate(arguments, run, environ), repository
+        )
+        intent = environment.intent(
+            arguments.environment,
+            offered.digest,
+            workflow=workflow,
+            repository=repository,
+            reason=arguments.reason,
+            name=arguments.id,
+            offered=offered,
+        )
+        if arguments.dry_run:
+            live = release.ledger.state().environment(arguments.environment).live
+            verb = f"be blocked: {offered.blocked}" if offered.blocked else "be promoted"
+            print(f"{offered.digest} would {verb}; {live or 'nothing'} is live")
+            return EXIT_CODES["blocked" if offered.blocked else "promoted"]
+        if offered.blocked:
+            ended = release.block(intent, offered.blocked)
+        else:
+            ended = release.promote(
+                intent,
+                is_older=lambda live: repository.is_ancestor(intent.commit, live),
+                again=arguments.again,
+            )
+    return _say_ended(ended, workflow, as_json=arguments.json, wanted="promoted")
+
+
+def _rollback(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.github import Workflow
+    from ci_mlops.release import environment
+
+    workflow = Workflow.from_environ(environ)
+    with _release(arguments, environ) as (release, repository):
+        live = release.ledger.state().environment(arguments.environment).live
+        if arguments.from_ and arguments.from_ != live:
+            print(f"{arguments.environment}: {arguments.from_} is not live, so nothing is undone")
+            return 0
+        ledger, name = release.ledger, arguments.environment
+        to = (
+            environment.named(ledger, name, arguments.to)
+            if arguments.to
+            else environment.before(ledger, name)
+        )
+        intent = environment.intent(
+            arguments.environment,
+            to,
+            workflow=workflow,
+            repository=repository,
+            reason=arguments.reason,
+            name=arguments.id,
+            offered=environment.released(ledger, name, to),
+        )
+        ended = release.roll_back(intent)
+    return _say_ended(ended, workflow, as_json=arguments.json, wanted="rolled_back")
+
+
+@contextmanager
+def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release, Repository]]":
+    from ci_mlops import config
+    from ci_mlops.checkout import Repository
+    from ci_mlops.command import Commands
+    from ci_mlops.errors import ConfigError
+    from ci_mlops.release import environment
+    from ci_mlops.strict_yaml import did_you_mean
+
+    path = _config_path(arguments)
+    loaded = config.load(path).config
+    name = arguments.environment
+    if name not in loaded.release:
+        raise ConfigError(
+            f"environment {name!r} is not below `release`{did_you_mean(name, loaded.release)}",
+            place=str(path),
+            remedy="Add it there with its `target`",
+        )
+    root = path.resolve().parent
+    commands = Commands(environ=environ)
+    try:
+        with _ledger(arguments, environ) as ledger:
+            release = environment.opened(
+                name,
+                loaded.release[name],
+                root=root,
+                project=loaded.project,
+                model=loaded.model,
+                ledger=ledger,
+                commands=commands,
+                told=lambda step: print(f"   {step} ...", file=sys.stderr, flush=True),
+            )
+            yield release, Repository.around(root, commands)
+    finally:
+        commands.stop_all()
+
+
+def _say_ended(ended: "Ended", workflow: "Workflow", *, as_json: bool, wanted: str) -> int:
+    from ci_mlops.github import printable
+    from ci_mlops.progress import SIGNS
+    from ci_mlops.release import history
+    from ci_mlops.release.entry import EXIT_CODES
+
+    code = 0 if ended.kind == wanted else EXIT_CODES[ended.kind]
+    workflow.write_outputs({"end": ended.kind, "live": history.live_after(ended.written) or ""})
+    workflow.write_summary("\n".join(history.summary_lines(ended.written, ended.checks)))
+    if as_json:
+        checks = [check.model_dump(mode="json") for check in ended.checks]
+        told = {**history.plain(ended.written), "repeated": ended.repeated, "checks": checks}
+        print(json.dumps({**told, "exit_code": code}, indent=1))
+        return code
+    for check in ended.checks:
+        print(printable(f"{SIGNS[check.outcome]} {check.name} {check.slice}: {check.message}"))
+    for line in history.ended_lines(ended.written, repeated=ended.repeated):
+        print(printable(line))
+    return code
+
+
+def _history(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.release import history
+
+    with _ledger(arguments, environ) as ledger:
+        entries = history.history(ledger, arguments.environment, arguments.limit)
+    if arguments.json:
+        print(json.dumps([history.plain(one) for one in entries], indent=1))
+    else:
+        print("\n".join(history.history_lines(entries)) or "The ledger is empty.")
+    return 0
+
+
+def _status(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.release import history
+
+    with _ledger(arguments, environ) as ledger:
+        state = ledger.state()
+    if arguments.json:
+        print(json.dumps(history.plain_state(state), indent=1))
+    else:
+        print("\n".join(history.status_lines(state)))
+    return 0
+
+
+def _live(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.release import history
+
+    at = history.moment_of(arguments.at) if arguments.at else None
+    with _ledger(arguments, environ) as ledger:
+        found = history.live(ledger, arguments.environment, at)
+    print(json.dumps(history.plain(found), indent=1) if arguments.json else found.entry.to)
+    return 0
+
+
+def _why(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.release import history
+
+    with _ledger(arguments, environ) as ledger:
+        entries = history.why(ledger, arguments.what)
+    if arguments.json:
+        print(json.dumps([history.plain(one) for one in entries], indent=1))
+    else:
+        print("\n".join(history.why_lines(entries)))
+    return 0
+
+
 def _schema(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import config, evidence
 
@@ -244,6 +421,12 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "publish": _publish,
     "chatops": _chatops,
     "image": _image,
+    "promote": _promote,
+    "rollback": _rollback,
+    "history": _history,
+    "status": _status,
+    "live": _live,
+    "why": _why,
     "schema": _schema,
 }
 
@@ -256,6 +439,16 @@ def _config_path(arguments: Namespace) -> Path:
 def _evidence_folder(arguments: Namespace) -> Path:
     folder: Path = arguments.evidence or _config_path(arguments).parent / ".mlops" / "evidence"
     return folder
+
+
+def _ledger(arguments: Namespace, environ: Environ) -> "AbstractContextManager[Ledger]":
+    from ci_mlops.checkout import Repository
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+    from ci_mlops.release.ledger import ledger_at, remote_of
+
+    repository = Repository.around(Path.cwd(), Commands(environ=environ))
+    return ledger_at(*remote_of(repository, arguments.ledger, Workflow.from_environ(environ)))
 
 
 def _gate(arguments: Namespace, run: "Run", environ: Environ) -> "Gate":

@@ -123,6 +123,11 @@ class Commands:
         with self._lock:
             self._running.pop(process.pid, None)
 
+    def leave(self, process: subprocess.Popen[Any]) -> None:
+        """Let a started command live on when this process ends."""
+        with self._lock:
+            self._running.pop(process.pid, None)
+
     def stop_all(self) -> None:
         """Kill every running command and start no more; for Ctrl-C."""
         with self._lock:

@@ -13,6 +13,7 @@ from ci_mlops.errors import ConfigError
 from ci_mlops.evidence import Change, Place, ProjectName, Record, Run
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.publish.settings import PublishSettings, Rules
+from ci_mlops.release.settings import EnvironmentName, EnvironmentSettings
 from ci_mlops.stage import Stage
 from ci_mlops.stages import STAGES
 from ci_mlops.strict_yaml import did_you_mean, read
@@ -63,6 +64,8 @@ class Config(Value):
     stages: Stages
     gate: Gate = Gate()
     publish: PublishSettings = PublishSettings()
+    release: Mapping[EnvironmentName, EnvironmentSettings] = {}
+    """Environments by name, each with the target that a promotion goes to."""
     prepare: Many[Annotated[str, Field(min_length=1)]] = ()
     """Shell lines that fetch or build the subjects, run in the folder of mlops.yml on both sides,
     such as `dvc pull` or `python train.py`; `python` is the interpreter of `model.python`."""

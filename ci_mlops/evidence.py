@@ -211,6 +211,8 @@ class Run(Value):
     """Marks the report's comment, so it can hold nothing that means anything in Markdown."""
     head: Line
     """Commit of the head; ends with `+changes` when the working tree differs from it."""
+    tree: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""
+    """The git tree of the head; empty when the working tree differs from it."""
     base: Line
     """Commit of the base, or empty."""
     base_missing: Line = ""

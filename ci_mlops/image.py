@@ -7,7 +7,7 @@ from pathlib import Path
 from ci_mlops.containers import Docker
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check
-from ci_mlops.serving import conformance, in_image
+from ci_mlops.serving import bundle, conformance, in_image
 from ci_mlops.serving.client import Client, until_ready
 
 
@@ -25,7 +25,7 @@ def verify(
 
     Raises CannotLook when a server at an address does not answer, OutsideError without a daemon.
     """
-    recorded = conformance.read(rows) if rows else None
+    recorded = bundle.read_recorded_at(rows) if rows else None
     if reference.startswith(("http://", "https://")):
         if until_ready(reference, within_s=ready_within_s, runs=lambda: True) is None:
             raise CannotLook(f"was not ready within {ready_within_s:g} s", place=reference)

@@ -14,6 +14,9 @@ exit codes:
   2    mlops.yml, a flag or a policy is wrong
   3    a fault of ci-mlops itself
   4    something outside refused (git, docker, a registry, GitHub)
+  5    promote: it did not hold in place, and was rolled back
+  6    promote: something newer is live already
+  7    promote, rollback: refused; nothing changed
   130  interrupted
 """
 
@@ -110,6 +113,68 @@ one at an address is asked the same, but not told to end.
   ci-mlops image verify http://127.0.0.1:8080 --model loans
 """,
     ),
+    "promote": (
+        "make what was judged live in an environment, verified in place",
+        """\
+Takes the bundle of the latest `ci-mlops run` in this checkout, if its verdict passed and the tree
+is the one that was judged. Starts it beside what is live, verifies it (ready, the judged answers,
+errors, time), switches, verifies again, and takes it back where anything does not hold. Writes
+intent and end into the ledger. Run again after a crash, it goes on.
+
+  ci-mlops promote production
+  ci-mlops promote staging --dry-run
+""",
+    ),
+    "rollback": (
+        "make live again what was live before, verified in place",
+        """\
+Goes back to what was live before what is, in the same verified way; the switch is made only when
+the former version answers as it was judged. A promotion that has not ended is taken back.
+
+  ci-mlops rollback production --reason "complaints since noon"
+  ci-mlops rollback production --to sha256:3f78...
+""",
+    ),
+    "history": (
+        "list what was promoted and rolled back, the newest first",
+        """\
+Reads the ledger: an append-only branch, ci-mlops-ledger, of the remote origin, or of --ledger, or
+of the repository itself where it has no remote.
+
+  ci-mlops history
+  ci-mlops history production --limit 5
+  ci-mlops history --json | jq '.[].to'
+""",
+    ),
+    "status": (
+        "say what each environment runs, and what has not ended there",
+        """\
+  ci-mlops status
+  ci-mlops status --json | jq -r .production.live
+""",
+    ),
+    "live": (
+        "print the digest of what is live, or was at a date",
+        """\
+Prints the digest alone, so that programs can use it. A bare date means the end of that day in UTC.
+Where nothing was live the exit code is 1.
+
+  ci-mlops live production
+  ci-mlops live production --at 2026-11-23
+  ci-mlops live production --at 2026-11-23T10:30:00+01:00 --json
+""",
+    ),
+    "why": (
+        "print the lineage of what was released: people, run, code, data, evidence",
+        """\
+Takes a file (a model, a data file, a record), an environment, or the beginning of a digest, and
+prints each entry of the ledger that rests on it.
+
+  ci-mlops why production
+  ci-mlops why model/model.joblib
+  ci-mlops why 3f786850e387
+""",
+    ),
     "schema": (
         "print the JSON Schema of mlops.yml or of the evidence",
         """\
@@ -138,6 +203,16 @@ JSON = ("--json", {"action": "store_true", "help": "print one JSON document, for
 EVIDENCE = (
     "--evidence",
     {"type": Path, "metavar": "DIR", "help": "default: .mlops/evidence beside mlops.yml"},
+)
+
+LEDGER = (
+    "--ledger",
+    {"metavar": "REMOTE", "help": "git remote with the ledger: a name, a URL or a path"},
+)
+REASON = ("--reason", {"metavar": "TEXT", "default": "", "help": "why, for the ledger"})
+ID = (
+    "--id",
+    {"metavar": "ID", "help": "asked twice with one id, it is done once (default: the run's)"},
 )
 
 FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -212,10 +287,52 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ),
         (
             "--tolerance",
-            {"type": float, "default": 1e-9, "metavar": "X", "help": "default: 1e-9"},
+            {"type": float, "default": 1e-6, "metavar": "X", "help": "default: 1e-6"},
         ),
         JSON,
     ),
+    "promote": (
+        ("environment", {}),
+        CONFIG,
+        EVIDENCE,
+        ("--dry-run", {"action": "store_true", "help": "say what would be done, and do nothing"}),
+        ("--again", {"action": "store_true", "help": "also what was rolled back before"}),
+        REASON,
+        ID,
+        LEDGER,
+        JSON,
+    ),
+    "rollback": (
+        ("environment", {}),
+        CONFIG,
+        ("--to", {"metavar": "DIGEST", "help": "what to go back to (default: what was before)"}),
+        (
+            "--from",
+            {
+                "metavar": "DIGEST",
+                "dest": "from_",
+                "help": "do nothing unless this is live",
+            },
+        ),
+        REASON,
+        ID,
+        LEDGER,
+        JSON,
+    ),
+    "history": (
+        ("environment", {"nargs": "?", "help": "only of this environment"}),
+        ("--limit", {"type": int, "metavar": "N", "help": "so many at most (default: all)"}),
+        LEDGER,
+        JSON,
+    ),
+    "status": (LEDGER, JSON),
+    "live": (
+        ("environment", {}),
+        ("--at", {"metavar": "DATE", "help": "a date or time, ISO 8601 (default: now)"}),
+        LEDGER,
+        JSON,
+    ),
+    "why": (("what", {"help": "a file, an environment or a digest"}), LEDGER, JSON),
     "schema": (
         (
             "which",

@@ -35,6 +35,8 @@ class PullRequest:
     gate_changes: tuple[Change, ...]
     subject_changes: tuple[Change, ...]
     notes: tuple[str, ...]
+    tree: str
+    """The git tree of the head; empty when the working tree differs from it."""
 
     def subjects(self) -> tuple[Subject, ...]:
         """Digests of both sides, named `head.model`, `base.data.test` and the like."""
@@ -50,6 +52,7 @@ class PullRequest:
         return Run(
             project=self.project,
             head=workspace.head.commit,
+            tree=self.tree,
             base=workspace.base.commit if workspace.base else "",
             base_missing=workspace.base_missing,
             judged_by=workspace.judge.name,
@@ -130,6 +133,7 @@ def open_pull_request(
             folder=folder,
             cache=folder / "cache",
             cores=cores,
+            project=loaded.config.project,
             stages=tuple(chosen.stages),
         ),
         plan=planned,
@@ -138,6 +142,7 @@ def open_pull_request(
         gate_changes=chosen.changes,
         subject_changes=tuple(_subject_changes(base_loaded, loaded)),
         notes=tuple(notes),
+        tree="" if repository.is_changed() else repository.tree(),
     )
 
 

@@ -73,6 +73,8 @@ class Workspace:
     cache: Path
     """A folder for content-addressed files that later runs may reuse."""
     cores: int
+    project: str = "project"
+    """The name of the project, as mlops.yml gives it."""
     stages: tuple[str, ...] = ()
     """Every stage that mlops.yml configures, whether this run looks at it or not."""
     seed: int = 0

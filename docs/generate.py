@@ -14,6 +14,8 @@ from ci_mlops import config, errors, evidence, parser
 from ci_mlops.dataset.settings import Contract, DataSettings
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
 from ci_mlops.publish.settings import PublishSettings
+from ci_mlops.release.entry import EXIT_CODES
+from ci_mlops.release.settings import CommandTargetSettings, ProcessTargetSettings
 from ci_mlops.stages import STAGES
 from ci_mlops.verdict import Gate
 
@@ -26,6 +28,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "predictions": PredictionFiles,
     "gate": Gate,
     "publish": PublishSettings,
+    "release-process": ProcessTargetSettings,
+    "release-command": CommandTargetSettings,
     **{stage.name: stage for stage in STAGES},
 }
 DOCUMENTS: dict[str, type[BaseModel]] = {
@@ -80,7 +84,13 @@ def exit_codes() -> str:
     passed = ("0", "", "The verdict is passed, or passed with warnings.")
     failed = ("1", "", "The verdict is failed, or something required could not be judged.")
     bug = ("3", "", "A fault of ci-mlops: traceback, versions and where to report it.")
-    return _grid(("code", "raised as", "when"), sorted([passed, failed, bug, *rows], key=_first))
+    ends = [
+        (str(code), "", f"`ci-mlops promote` or `rollback` ended in: {kind.replace('_', ' ')}.")
+        for kind, code in EXIT_CODES.items()
+        if code
+    ]
+    every = [passed, failed, bug, *rows, *ends]
+    return _grid(("code", "raised as", "when"), sorted(every, key=_first))
 
 
 def command_line() -> str:

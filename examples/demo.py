@@ -1,18 +1,27 @@
-"""Two real pull requests, judged: one passes, one fails the four-fifths rule by race.
+"""Two real pull requests, judged: one passes and is released, one fails the four-fifths rule.
 
 Makes a throwaway git repository from examples/loans, with a base commit and two branches, and runs
-`ci-mlops run` on both. The reports are left in build/demo/{green,red}/.
+`ci-mlops run` on both. The green one is merged, promoted to a port of this host, and asked. The
+reports are left in build/demo/{green,red}/.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from hashlib import sha256
 from pathlib import Path
+
+from ci_mlops import config
+from ci_mlops.release.settings import ProcessTargetSettings
+from ci_mlops.serving import bundle, worker
+from ci_mlops.serving.client import Client, infer_path
+from ci_mlops.serving.conformance import predictions
 
 TOP = Path(__file__).resolve().parents[1]
 LOANS = TOP / "examples" / "loans"
@@ -33,10 +42,14 @@ def main() -> int:
         shutil.copytree(LOANS, repository, ignore=shutil.ignore_patterns(".venv", ".mlops"))
         (repository / ".venv").symlink_to(environment, target_is_directory=True)
         git(repository, "init", "--quiet", "--initial-branch=main")
+        replace(repository / "mlops.yml", "port: 8080", f"port: {free_port()}")
         commit(repository, "Judge loan applications")
         wrong = [name for name in CHANGES if not judged_as_expected(repository, name)]
-    if wrong:
-        print(f"demo: {', '.join(wrong)} was not judged as expected", file=sys.stderr)
+        if wrong:
+            print(f"demo: {', '.join(wrong)} was not judged as expected", file=sys.stderr)
+        elif not released(repository):
+            wrong = ["green"]
+            print("demo: the green one could not be released", file=sys.stderr)
     return 1 if wrong else 0
 
 
@@ -44,11 +57,7 @@ def judged_as_expected(repository: Path, name: str) -> bool:
     """Make one pull request, judge it, and keep its reports."""
     file, old, new, message = CHANGES[name]
     git(repository, "checkout", "--quiet", "-B", name, "main")
-    path = repository / file
-    text = path.read_text(encoding="utf-8")
-    if old not in text:
-        raise SystemExit(f"demo: {file} does not say {old!r}")
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    replace(repository / file, old, new)
     commit(repository, message)
     print(f"\n── pull request {name!r}: {message} ({old} → {new})", flush=True)
     started = time.monotonic()
@@ -63,6 +72,51 @@ def judged_as_expected(repository: Path, name: str) -> bool:
         shutil.copyfile(repository / ".mlops" / report, target / report)
         print(f"   {os.path.relpath(target / report)}")
     return run.returncode == EXPECTED[name] and (name == "green" or fails_by_race(target))
+
+
+def released(repository: Path) -> bool:
+    """Merge the green pull request, judge the merge, promote it, and ask what is live."""
+    git(repository, "checkout", "--quiet", "main")
+    git(repository, *IDENTITY, "merge", "--quiet", "--no-ff", "-m", "Merge it", "green")
+    print("\n── merged 'green', and released to a port of this host", flush=True)
+    try:
+        for verb in (["run"], ["promote", "production", "--reason", "the demo"], ["status"]):
+            command = [sys.executable, "-m", "ci_mlops", *verb]
+            if subprocess.run(command, cwd=repository, check=False).returncode:
+                return False
+        return asked(repository)
+    finally:
+        for control in repository.glob(".mlops/release/production/run/*.sock"):
+            with contextlib.suppress(OSError):
+                worker.ask(control, "stop")
+
+
+def asked(repository: Path) -> bool:
+    """Send the recorded rows to what is live; whether each got the answer that was judged."""
+    mlops = config.load(repository / "mlops.yml").config
+    (folder,) = repository.glob(".mlops/release/production/bundles/*")
+    target = mlops.release["production"]
+    assert isinstance(target, ProcessTargetSettings)
+    with contextlib.closing(Client(f"http://{target.host}:{target.port}")) as live:
+        recorded = bundle.read_recorded(folder)
+        check = predictions(live, model=mlops.project, recorded=recorded, tolerance=1e-6)
+        print(f"   {live.url}{infer_path(mlops.project)}: {check.message}")
+    return check.outcome == "passed"
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Change a text in a file."""
+    text = path.read_text(encoding="utf-8")
+    if old not in text:
+        raise SystemExit(f"demo: {path.name} does not say {old!r}")
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def free_port() -> int:
+    """Return a port of this host that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def fails_by_race(target: Path) -> bool:

@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 STARTERS = sorted((TOP / "workflows").glob("*.yml"))
 WORKFLOWS = [*sorted((TOP / ".github" / "workflows").glob("*.yml")), *STARTERS]
 ACTIONS = [TOP / "action.yml", *sorted((TOP / "actions").glob("*/action.yml"))]
-REUSABLE = ("pipeline.yml", "publish.yml")
+REUSABLE = ("pipeline.yml", "publish.yml", "release.yml")
 EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 
 
@@ -124,7 +124,7 @@ def test_a_workflow_grants_nothing_on_top_and_little_below(file: Path) -> None:
 
 MAY_WRITE = {
     (file, scope) for file in ("publish.yml", "single.yml") for scope in ("checks", "pull-requests")
-}
+} | {("release.yml", "contents")}
 
 
 @pytest.mark.parametrize("file", ACTIONS, ids=name)
@@ -197,7 +197,11 @@ def test_a_starter_is_short_and_calls_what_we_release(file: Path) -> None:
 
 
 def test_a_caller_grants_what_the_reusable_workflow_asks_for() -> None:
-    for starter, reusable in (("gate.yml", "pipeline.yml"), ("publish.yml", "publish.yml")):
+    for starter, reusable in (
+        ("gate.yml", "pipeline.yml"),
+        ("publish.yml", "publish.yml"),
+        ("release.yml", "release.yml"),
+    ):
         (caller,) = read(TOP / "workflows" / starter)["jobs"].values()
         asked: dict[str, str] = {}
         for job in read(TOP / ".github" / "workflows" / reusable)["jobs"].values():
@@ -252,7 +256,7 @@ def test_only_the_step_that_publishes_gets_the_token() -> None:
             for step in steps(file)
             if "token" in str(step).lower() and not step.get("uses", "").startswith("$/")
         ]
-        assert holders in ([], ["Publish"], ["Obey"]), file
+        assert holders in ([], ["Publish"], ["Obey"], ["Promote"], ["Roll back"]), file
     run = {step["name"]: step for step in steps(TOP / "actions" / "run" / "action.yml")}
     secret = run["Publish"]["env"]["GITHUB_TOKEN"]
     assert secret == "${{ inputs.publish == 'true' && inputs.token || '' }}"

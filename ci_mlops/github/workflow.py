@@ -36,6 +36,8 @@ class Workflow:
     repository: str = ""
     """`owner/name`."""
     sha: str = ""
+    actor: str = ""
+    """Who started it."""
     run_id: int = 0
     run_attempt: int = 1
     api_url: str = API_URL
@@ -53,6 +55,7 @@ class Workflow:
             event=environ.get("GITHUB_EVENT_NAME", ""),
             repository=environ.get("GITHUB_REPOSITORY", ""),
             sha=environ.get("GITHUB_SHA", ""),
+            actor=environ.get("GITHUB_ACTOR", ""),
             run_id=_number(environ.get("GITHUB_RUN_ID", ""), 0),
             run_attempt=_number(environ.get("GITHUB_RUN_ATTEMPT", ""), 1),
             api_url=environ.get("GITHUB_API_URL") or API_URL,

@@ -38,6 +38,7 @@ class Refusal(Exception):
         super().__init__(fault)
         self.fault = fault
         self.remedy = remedy
+        self.shape = False  # whether it is the form of the answer that is wrong
 
 
 def send(pipe, header, body=b""):
@@ -123,9 +124,9 @@ def _plain(values):
 class Rows:
     """The rows of a request, in the form that a model takes."""
 
-    def __init__(self, columns, count):
-        self.columns = columns
-        self.count = count
+    def __init__(self, header, body):
+        self.columns = columns(header, body)
+        self.count = header["rows"]
 
     def names(self):
         return [name for name, _ in self.columns]
@@ -380,6 +381,47 @@ def _required(name, loader):
         )
 
 
+# --- what a model does to its input -------------------------------------------------------------
+
+
+def copied(given):
+    """Return a copy of a model's input, or None of a form that nobody can look into."""
+    if isinstance(given, dict):
+        return {name: values.copy() for name, values in given.items()}
+    if isinstance(given, list):
+        return [dict(row) for row in given]
+    return given.copy() if hasattr(given, "copy") and hasattr(given, "shape") else None
+
+
+def changed(before, after, names):
+    """Return the columns in which a model's input differs from its copy; None if unknown."""
+    if before is None:
+        return None
+    if isinstance(before, list):
+        same = len(before) == len(after)
+        return [
+            n for n in names if not same or any(a.get(n) != b.get(n) for a, b in zip(before, after))
+        ]
+    if isinstance(before, dict):
+        return [name for name in before if not _same(before[name], after.get(name))]
+    if hasattr(before, "columns"):
+        gone = [str(name) for name in before.columns if name not in after.columns]
+        new = [str(name) for name in after.columns if name not in before.columns]
+        both = [name for name in before.columns if name in after.columns]
+        moved = len(before) != len(after) or not before.index.equals(after.index)
+        return gone + new + [str(n) for n in both if moved or not before[n].equals(after[n])]
+    if before.shape != after.shape:
+        return list(names)
+    return [name for n, name in enumerate(names) if not _same(before[:, n], after[:, n])]
+
+
+def _same(one, other):
+    """Whether two numpy arrays are equal; NaN equals NaN."""
+    if other is None or one.shape != other.shape:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
 # --- answers ------------------------------------------------------------------------------------
 
 
@@ -387,8 +429,8 @@ def _scalar(value):
     return value.item() if hasattr(value, "item") else value
 
 
-def listed(answer, count):
-    """Return (kind, list) of an answer: a matrix of scores, a vector of numbers, or labels."""
+def encode(answer, count):
+    """Return (header, body) of an answer: a matrix of scores, a vector of numbers, or labels."""
     if hasattr(answer, "to_numpy"):
         answer = answer.to_numpy()
     if hasattr(answer, "toarray"):
@@ -403,27 +445,17 @@ def listed(answer, count):
         width = len(answer[0])
         if any(len(row) != width for row in answer):
             raise Refusal("the model's answers are of different lengths")
-        if width == 1 and not all(_is_number(row[0]) for row in answer):
-            return "labels", [row[0] for row in answer]
-        return "matrix", answer
+        flat = [value for row in answer for value in row]
+        if width == 1 and not all(_is_number(value) for value in flat):
+            return {"kind": "labels"}, json.dumps(flat).encode()
+        return {"kind": "matrix", "width": width}, _floats(flat)
     answer = [_scalar(value) for value in answer]
     if all(isinstance(value, float) for value in answer):
-        return "vector", answer
+        return {"kind": "vector"}, _floats(answer)
     if all(isinstance(value, (str, int, float, bool)) for value in answer):
-        return "labels", answer
+        return {"kind": "labels"}, json.dumps(answer).encode()
     odd = next(v for v in answer if not isinstance(v, (str, int, float, bool)))
     raise Refusal("the model answered a %s where a number or a label belongs" % type(odd).__name__)
-
-
-def encode(answer, count):
-    """Return (header, body) of an answer for the pipe."""
-    kind, found = listed(answer, count)
-    if kind == "labels":
-        return {"kind": kind}, json.dumps(found).encode()
-    if kind == "vector":
-        return {"kind": kind}, _floats(found)
-    flat = [value for row in found for value in row]
-    return {"kind": kind, "width": len(found[0])}, _floats(flat)
 
 
 def _is_number(value):
@@ -468,19 +500,26 @@ class Host:
         return dict(told, seconds=seconds, versions=versions()), b""
 
     def predict(self, header, body):
-        rows = Rows(columns(header, body), header["rows"])
+        rows = Rows(header, body)
         given = self.model.input(rows)
+        before = copied(given) if header.get("watch") else None
         started = time.perf_counter()
         answer = self.model.answer(given, self.task)
         seconds = time.perf_counter() - started
-        told, data = encode(answer, rows.count)
+        try:
+            told, data = encode(answer, rows.count)
+        except Refusal as fault:
+            fault.shape = True
+            raise
+        if header.get("watch"):
+            told["changed"] = changed(before, given, rows.names())
         if len(data) > MAX_BODY:
             raise Refusal("the model's answer is larger than %d bytes" % MAX_BODY)
         return dict(told, seconds=seconds, classes=self.model.classes, versions=versions()), data
 
     def keep_rows(self, header, body):
         """Keep the rows that `time` will ask about, in the form that the model takes."""
-        self.rows = self.model.input(Rows(columns(header, body), header["rows"]))
+        self.rows = self.model.input(Rows(header, body))
         return {}, b""
 
     def time(self, header, body):
@@ -518,7 +557,8 @@ class Host:
             told, data = getattr(self, header["op"])(header, body)
             return dict(told, ok=True), data
         except Refusal as fault:
-            return {"ok": False, "fault": fault.fault, "remedy": fault.remedy}, b""
+            told = {"fault": fault.fault, "remedy": fault.remedy, "shape": fault.shape}
+            return dict(told, ok=False), b""
         except SystemExit as fault:
             return {"ok": False, "fault": "its code called sys.exit(%r)" % (fault.code,)}, b""
         except MemoryError:

@@ -45,14 +45,14 @@ def predict(
         from ci_mlops.model.prediction_files import from_files
 
         raw = from_files(settings, root=root, part=part, keys=frame.index)
-        return _finished(raw, frame.index, frame[label], settings, positive)
+        return finished(raw, frame.index, frame[label], settings, positive)
     path = cache / "predictions" / f"{_key(settings, root, identity)}.npz"
     raw = _kept(path, len(frame)) or _asked(
         settings, root=root, frame=frame.drop(columns=[label]), commands=commands
     )
     if not path.exists():
         _keep(path, raw)
-    return _finished(raw, frame.index, frame[label], settings, positive)
+    return finished(raw, frame.index, frame[label], settings, positive)
 
 
 Raw = dict[str, Any]
@@ -83,21 +83,28 @@ def _asked(
     }
 
 
-def _decoded(answer: Answer, place: str) -> Raw:
+def as_it_came(answer: Answer) -> Raw:
+    """Return the `scores` (n, k) or what is `predicted` (n,) of an answer, not finite ones too."""
     kind = answer.header["kind"]
     if kind == "labels":
         values = json.loads(answer.body)
         return {"scores": None, "predicted": np.array(values, dtype=object)}
     numbers = np.frombuffer(answer.body, dtype="<f8")
-    if not np.isfinite(numbers).all():
+    if kind == "matrix":
+        return {"scores": numbers.reshape(-1, answer.header["width"]), "predicted": None}
+    return {"scores": None, "predicted": numbers}
+
+
+def _decoded(answer: Answer, place: str) -> Raw:
+    raw = as_it_came(answer)
+    numbers = raw["predicted"] if raw["scores"] is None else raw["scores"]
+    if numbers.dtype != object and not np.isfinite(numbers).all():
         raise CannotLook(
             f"answered {int((~np.isfinite(numbers)).sum())} times NaN or infinity",
             place=place,
             remedy="Find the rows it cannot handle; missing values are the usual cause",
         )
-    if kind == "matrix":
-        return {"scores": numbers.reshape(-1, answer.header["width"]), "predicted": None}
-    return {"scores": None, "predicted": numbers}
+    return raw
 
 
 def _joined(parts: list[Any], place: str) -> Any:
@@ -108,10 +115,10 @@ def _joined(parts: list[Any], place: str) -> Any:
     return np.concatenate(parts)
 
 
-def _finished(
+def finished(
     raw: Raw, keys: "pd.Index", labels: "pd.Series[Any]", settings: ModelSettings, positive: object
 ) -> Predictions:
-    """Turn raw answers into classes by the threshold, or into values."""
+    """Turn raw answers into classes by the threshold, or into values. Raises CannotLook."""
     common: dict[str, Any] = {
         "keys": keys,
         "inputs": tuple(raw["inputs"]),
@@ -139,7 +146,7 @@ def _finished(
     scores, classes = _sorted_scores(scores, classes, raw["classes"], place)
     chosen = np.array(classes, dtype=object)
     if settings.task == "binary":
-        column = classes.index(_positive(classes, positive))
+        column = classes.index(positive_class(classes, positive))
         reached = scores[:, column] >= settings.threshold
         picks = np.where(reached, chosen[column], chosen[1 - column])
     else:
@@ -175,7 +182,8 @@ def _like(value: Any, own: set[Any]) -> Any:
     return plain
 
 
-def _positive(classes: tuple[Any, ...], positive: object) -> Any:
+def positive_class(classes: tuple[Any, ...], positive: object) -> Any:
+    """Return the positive one of the sorted classes; the last by default. Raises CannotLook."""
     if positive is None:
         return classes[-1]
     for one in classes:

@@ -73,6 +73,15 @@ class Times:
     cpu_ns: tuple[int, ...]
 
 
+class Refused(CannotLook):
+    """The model's code raised, or its answer has a wrong form; its process can be asked again."""
+
+    said: str = ""
+    """What the model's code said: the type of the exception and its text."""
+    shape: bool = False
+    """Whether it answered, but not once for each row, or not with numbers or labels."""
+
+
 class ModelProcess:
     """A child process of the project's interpreter that holds one model; a context manager."""
 
@@ -146,11 +155,22 @@ class ModelProcess:
         )
         return self.handshake
 
-    def predict(self, frame: "pd.DataFrame") -> Answer:
-        """Ask about the rows of a frame. Raises CannotLook when there is no right answer."""
+    def predict(self, frame: "pd.DataFrame", *, watch: bool = False) -> Answer:
+        """Ask about the rows of a frame. Raises CannotLook when there is no right answer.
+
+        With `watch` the answer's header has `changed`: the columns of its input that the model
+        changed, or None where nobody can tell.
+        """
         header, body = wire.encode(frame)
-        told, data = self._ask("predict", {"op": "predict", **header}, body)
+        told, data = self._ask("predict", {"op": "predict", "watch": watch, **header}, body)
         return Answer(header=told, body=data, seconds=float(told["seconds"]))
+
+    def answer(self, rows: Mapping[str, Any], body: bytes) -> tuple[Mapping[str, Any], bytes]:
+        """Ask about rows that are in the wire's form already; the answer is in it too.
+
+        Raises Refused where the model's code raised, CannotLook where its process ended.
+        """
+        return self._ask("predict", {"op": "predict", **rows}, body)
 
     def keep_rows(self, frame: "pd.DataFrame") -> None:
         """Give the rows that `time` will ask about."""
@@ -204,7 +224,11 @@ class ModelProcess:
             raise self._fault(doing, f"answered with {length} bytes, more than {MAX_BODY}")
         data = self._read(doing, length, deadline)
         if not told.get("ok"):
-            raise self._fault(doing, str(told.get("fault")), str(told.get("remedy") or ""))
+            said, remedy = str(told.get("fault")), str(told.get("remedy") or "")
+            plain = self._fault(doing, said, remedy)
+            refused = Refused(plain.fault, place=plain.place, remedy=plain.remedy)
+            refused.said, refused.shape = said, bool(told.get("shape"))
+            raise refused
         return told, data
 
     def _write(self, doing: str, data: bytes, deadline: float) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ci_mlops.errors import OutsideError
-from ci_mlops.values import Many, Value
+from ci_mlops.values import Many, Sha256, Value
 
 MAX_RECENT = 200
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -17,6 +17,9 @@ Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 Kind = Literal["intent", "promoted", "rolled_back", "superseded", "blocked"]
 ENDS: tuple[Kind, ...] = ("promoted", "rolled_back", "superseded", "blocked")
 """Each intent ends in exactly one of them; the first two say what is live then."""
+
+EXIT_CODES: Mapping[Kind, int] = {"promoted": 0, "rolled_back": 5, "superseded": 6, "blocked": 7}
+"""Of `promote`. A `rollback` that ended in rolled_back did what was asked, so its code is 0."""
 
 
 class Entry(Value):
@@ -36,8 +39,10 @@ class Entry(Value):
     """Link of the workflow run, where there is one."""
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""
     """The commit of main that was promoted."""
-    evidence: Mapping[Name, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
-    """Digest of each record that the verdict rested on."""
+    evidence: Mapping[Name, Sha256] = {}
+    """Digest of each record that the verdict rested on, and of `run`, which names them."""
+    subjects: Mapping[Name, Sha256] = {}
+    """Digests of what was judged: `model`, `data.train`, `code` and the like."""
 
 
 class Written(Value):
@@ -129,6 +134,16 @@ def _require_intent(entry: Entry, pending: Written | None) -> None:
         raise OutsideError(f"{entry.environment}: {entry.id} meant to promote {pending.entry.to}")
 
 
+def line(text: str) -> str:
+    """Return a text as entries hold one: on one line, without control characters, not too long."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:500]
+
+
 def moment(time: datetime) -> str:
     """Return a time as entries write it, UTC to the second."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def time_of(moment: str) -> datetime:
+    """Return the time that an entry names."""
+    return datetime.fromisoformat(moment)

@@ -6,6 +6,7 @@ read (compare-and-swap by `--force-with-lease`), so entries of several writers n
 other; whoever comes late reads again and decides again. Nothing is ever removed: undoing adds one.
 """
 
+import base64
 import contextlib
 import random
 import tempfile
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from ci_mlops.checkout import Repository
 from ci_mlops.command import Commands, Completed
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import validated
+from ci_mlops.github import Workflow
 from ci_mlops.release.entry import Entry, State, Written, already, follow, moment
 
 BRANCH = "ci-mlops-ledger"
@@ -26,6 +29,10 @@ TRIES = 60
 STALE_LOCK_S = 60.0
 """A lock file in a remote on disk that is older was left by a writer that was killed."""
 MOVED = ("stale info", "fetch first", "non-fast-forward", "[rejected]", "cannot lock ref")
+
+
+class Moved(OutsideError):  # noqa: N818 - losing a race is no error of anybody's
+    """Somebody else wrote about the environment first: what was decided must be decided again."""
 
 
 @contextlib.contextmanager
@@ -37,6 +44,32 @@ def ledger_at(remote: str, commands: Commands) -> Iterator["Ledger"]:
     """
     with tempfile.TemporaryDirectory(prefix="ci-mlops-") as folder:
         yield Ledger(remote=remote, folder=Path(folder), commands=commands)
+
+
+def remote_of(
+    repository: Repository, wanted: str | None, workflow: Workflow
+) -> tuple[str, Commands]:
+    """Return the remote that holds the ledger, and the door by which git may write to it.
+
+    That is `wanted` (a remote's name, a URL or a path), else `origin`, else the repository itself.
+    On a runner the job's token opens GitHub, as actions/checkout does it: by a header in git's
+    environment, never in a URL or an argument.
+    """
+    found = repository.remote_url(wanted or "origin")
+    remote = found or wanted or str(repository.top)
+    if (repository.top / remote).exists():
+        remote = str((repository.top / remote).resolve())
+    commands = repository.commands
+    if workflow.token and remote.startswith(f"{workflow.server_url}/"):
+        secret = base64.b64encode(f"x-access-token:{workflow.token}".encode()).decode()
+        commands = commands.adding(
+            {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"http.{workflow.server_url}/.extraheader",
+                "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {secret}",
+            }
+        )
+    return remote, commands
 
 
 @dataclass(kw_only=True)
@@ -54,10 +87,12 @@ class Ledger:
         """Return what follows from all entries. Raises OutsideError, EvidenceError."""
         return self._state(self._fetch())
 
-    def append(self, entry: Entry) -> Written:
+    def append(self, entry: Entry, *, decided_on: State | None = None) -> Written:
         """Add an entry, unless it stands there already; return it as it stands.
 
-        Raises OutsideError where it may not follow what others have written, or the remote refuses.
+        `decided_on` is the state that the wish to write it rests on. Raises Moved where the
+        environment is no longer as it was there, and OutsideError where the entry may not follow
+        what others have written, or the remote refuses.
         """
         for attempt in range(TRIES):
             tip = self._fetch()
@@ -65,6 +100,8 @@ class Ledger:
             known = already(state, entry)
             if known is not None:
                 return known
+            if decided_on is not None:
+                _require_same(decided_on, state, entry.environment)
             following, written = follow(state, entry)
             commit = self._commit(tip, following, written)
             pushed = self._push(commit, tip)
@@ -164,3 +201,8 @@ class Ledger:
         if check and (done.code or done.timed_out):
             raise OutsideError(f"`git {arguments[0]}` failed in the ledger: {done.last_line()}")
         return done
+
+
+def _require_same(decided_on: State, state: State, environment: str) -> None:
+    if decided_on.environment(environment) != state.environment(environment):
+        raise Moved(f"{environment} has changed in the ledger", remedy="Run it again")

@@ -1,1 +1,1 @@
-"""The inference server that goes into images, and the client that checks any such server."""
+"""The inference server that answers for a released model, and the client that checks any such."""

@@ -1,72 +1,56 @@
-"""Serve one model: `python -m ci_mlops.serving serving.json`, in the project's own interpreter."""
+"""`python -m ci_mlops.serving BUNDLE`: answer for a bundle until told to stop."""
 
 import argparse
 import os
-import random
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ci_mlops import __version__
-from ci_mlops.errors import ConfigError, Stop
-from ci_mlops.serving import served as description
-from ci_mlops.serving.served import Served
-
-OVERRIDES = {
-    "CI_MLOPS_LOG_PATH": ("log", "path", str),
-    "CI_MLOPS_LOG_SAMPLE": ("log", "sample", float),
-    "CI_MLOPS_DRAIN_S": ("", "drain_s", float),
-}
-"""What an operator may change without another image: the variable, and the setting."""
+from ci_mlops.command import Commands
+from ci_mlops.errors import Stop
+from ci_mlops.serving import bundle, worker
+from ci_mlops.serving.app import Service
+from ci_mlops.serving.models import Piped
+from ci_mlops.serving.prediction_log import log_settings
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Serve until SIGTERM; 2 when `serving.json` or the model is wrong."""
+def main() -> int:
+    """Serve; 0 after a stop that was asked for, else the fault's exit code."""
     parser = argparse.ArgumentParser(prog="python -m ci_mlops.serving", description=__doc__)
-    parser.add_argument("description", type=Path, metavar="serving.json")
-    parser.add_argument("--address", default="0.0.0.0", help="default: every one")  # noqa: S104
-    parser.add_argument("--port", type=int, default=int(environ.get("PORT", "8080")))
-    parsed = parser.parse_args(arguments)
-    # The log's lines go to standard output alone; what the model's code prints goes beside them.
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.path.insert(0, str(Path.cwd()))
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    parser.add_argument("--control", type=Path, help="path of the control socket")
+    parser.add_argument("--python", help="the interpreter that can load the model")
+    parser.add_argument("--timeout-s", type=float, default=30)
+    parser.add_argument("--memory-mb", type=int, default=4096)
+    parser.add_argument("--log", help="folder of the prediction log")
+    parser.add_argument("--log-without", action="append", default=[], metavar="COLUMN")
+    given = parser.parse_args()
+    commands = Commands(environ=dict(os.environ))
     try:
-        served = overridden(description.read(parsed.description), environ)
-        _serve(served, parsed.address, parsed.port, output)
+        serve = bundle.read_serve(given.bundle)
+        settings = bundle.settings(
+            serve, given.python, timeout_s=given.timeout_s, memory_mb=given.memory_mb
+        )
+        model = Piped(settings, root=given.bundle / "code", commands=commands)
     except Stop as fault:
         print(f"error: {fault}", file=sys.stderr)
         return fault.exit_code
+    service = Service(
+        model=model,
+        signature=serve.signature,
+        digest=bundle.digest(given.bundle),
+        log=log_settings(serve.signature, given.log, without=given.log_without),
+    )
+    try:
+        own = worker.listen(given.host, given.port)
+        url = f"http://{given.host}:{own.getsockname()[1]}"
+        worker.serve(service, own, given.control, lambda: print(url, flush=True))
+    finally:
+        model.close()
+        commands.stop_all()
     return 0
 
 
-def overridden(served: Served, environ: Mapping[str, str]) -> Served:
-    """Return the description with what the environment overrides. Raises ConfigError."""
-    document: dict[str, Any] = served.model_dump()
-    for variable, (section, name, kind) in OVERRIDES.items():
-        if variable in environ:
-            place = document[section] if section else document
-            try:
-                place[name] = kind(environ[variable])
-                Served.model_validate(document)
-            except ValueError as fault:
-                said = str(fault).splitlines()[-2 if "\n" in str(fault) else 0].strip()
-                raise ConfigError(said, place=variable) from fault
-    return Served.model_validate(document)
-
-
-def _serve(served: Served, address: str, port: int, output: Any) -> None:
-    from ci_mlops.serving.metrics import Metrics
-    from ci_mlops.serving.prediction_log import PredictionLog
-    from ci_mlops.serving.server import serve
-
-    metrics = Metrics(served)
-    log = PredictionLog(
-        served, random=random.random, dropped=metrics.dropped, standard_output=output
-    )
-    serve(served, address=address, port=port, log=log, metrics=metrics, version=__version__)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""A client of any Open Inference server: its health, its metadata, and requests under load."""
+"""A client of any Open Inference v2 server: what it says, and requests under load."""
 
 import contextlib
 import http.client
@@ -6,7 +6,7 @@ import json
 import select
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,11 @@ FAULTS = (OSError, http.client.HTTPException)
 MAX_ANSWER = 256 * 1024 * 1024
 PAUSE_S = 0.0005
 """Between an answer and the next request, so that the end of a connection can be seen."""
+POLL_S = 0.01
+
+
+class Unanswered(Exception):  # noqa: N818 - a server's, and a check's business
+    """A server that cannot be reached, or that answers something that is no prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +31,21 @@ class Reply:
 
     status: int
     document: Any
-    body: bytes
     closes: bool
     """Whether the server ends the connection after it."""
 
+    def said(self) -> Mapping[str, Any]:
+        """Return the body where it is an object, else an empty one."""
+        return self.document if isinstance(self.document, dict) else {}
+
     def error(self) -> str:
         """What the server says is wrong; empty where it says nothing."""
-        told = self.document.get("error") if isinstance(self.document, dict) else None
+        told = self.said().get("error")
         return told if isinstance(told, str) else ""
 
 
 class Client:
-    """One connection to a server, opened again where it has ended."""
+    """One connection to a server, opened again where it has ended; `url` is where `/v2` stands."""
 
     def __init__(self, url: str, *, timeout_s: float = 30) -> None:
         """Open nothing yet. Raises ConfigError when `url` is not http:// or https://."""
@@ -62,9 +70,26 @@ class Client:
         """Send a JSON body on the connection as it is. Raises OSError or HTTPException."""
         return self._ask("POST", path, body)
 
-    def infer(self, model: str, request: Mapping[str, Any]) -> Reply:
+    def infer(self, model: str, inputs: Sequence[Mapping[str, Any]]) -> Reply:
         """Ask a model for predictions. Raises OSError or HTTPException."""
-        return self.post(f"/v2/models/{model}/infer", json.dumps(request).encode())
+        return self.post(infer_path(model), request_body(inputs))
+
+    def predictions(
+        self, model: str, inputs: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Sequence[Any]]:
+        """Return what a model predicts, flat, by the name of the output. Raises Unanswered."""
+        try:
+            reply = self.infer(model, inputs)
+        except FAULTS as fault:
+            raise Unanswered(f"no answer: {type(fault).__name__}") from fault
+        if reply.status != 200:
+            raise Unanswered(f"{reply.status}, {reply.error()[:300] or 'without a reason'}")
+        outputs = reply.said().get("outputs")
+        if not isinstance(outputs, list) or not outputs:
+            raise Unanswered('an answer without "outputs"')
+        if not all(isinstance(one, dict) and isinstance(one.get("data"), list) for one in outputs):
+            raise Unanswered('an output without a list "data"')
+        return {str(one.get("name")): flat(one["data"]) for one in outputs}
 
     def connect(self) -> None:
         """Open the connection, unless it is open and sound. Raises OSError."""
@@ -94,7 +119,24 @@ class Client:
         document = None
         with contextlib.suppress(ValueError, RecursionError):
             document = json.loads(read)
-        return Reply(status=told.status, document=document, body=read, closes=told.will_close)
+        return Reply(status=told.status, document=document, closes=told.will_close)
+
+
+def infer_path(model: str) -> str:
+    """Return where a model is asked for predictions."""
+    return f"/v2/models/{model}/infer"
+
+
+def request_body(inputs: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return a request for predictions as bytes."""
+    return json.dumps({"inputs": list(inputs)}).encode()
+
+
+def flat(data: list[Any]) -> list[Any]:
+    """Return a tensor's data without its nesting, which the protocol allows but does not need."""
+    if data and isinstance(data[0], list):
+        return [value for row in data for value in flat(row)]
+    return data
 
 
 def until_ready(url: str, *, within_s: float, runs: Callable[[], bool]) -> float | None:
@@ -105,7 +147,7 @@ def until_ready(url: str, *, within_s: float, runs: Callable[[], bool]) -> float
         with contextlib.suppress(*FAULTS), contextlib.closing(client):
             if client.get("/v2/health/ready").status == 200:
                 return time.monotonic() - started
-        time.sleep(0.01)
+        time.sleep(POLL_S)
     return None
 
 

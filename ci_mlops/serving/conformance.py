@@ -3,51 +3,30 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from ci_mlops.errors import ConfigError, EvidenceError
-from ci_mlops.evidence import Check, Limit, parse_json
-from ci_mlops.serving.client import FAULTS, Client, Load, Reply
+from ci_mlops.errors import ConfigError
+from ci_mlops.evidence import Check, Limit
+from ci_mlops.serving.bundle import Recorded
+from ci_mlops.serving.client import (
+    FAULTS,
+    Client,
+    Load,
+    Reply,
+    Unanswered,
+    flat,
+    infer_path,
+    request_body,
+)
 
 CONNECTIONS = 8
-LOAD_S = 1.0
+LOAD_S = 0.5
 """How long requests go on before SIGTERM."""
 END_S = 60.0
-REFUSE = 'Answer 4xx with {"error": "one clear line"}: it is the caller who must act'
 ENDED_WELL = frozenset((0, 128 + 15))
 """Exit codes of a server that ended by itself, or by passing the signal on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """A request of n rows and the outputs that were judged, by name, flat."""
-
-    request: Mapping[str, Any]
-    outputs: Mapping[str, Sequence[Any]]
-    made_up: bool = False
-    """Whether the rows come from the server's metadata alone, so that it may refuse them."""
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON stores it."""
-        return {"request": self.request, "outputs": self.outputs}
-
-
-def read(path: Path) -> Recorded:
-    """Read recorded rows. Raises ConfigError with the place and the fault."""
-    try:
-        document = parse_json(path.read_bytes(), str(path))
-        return Recorded(request=document["request"], outputs=document.get("outputs", {}))
-    except OSError as fault:
-        raise ConfigError(f"cannot be read: {fault.strerror}", place=str(path)) from fault
-    except (EvidenceError, KeyError, TypeError, AttributeError) as fault:
-        raise ConfigError(
-            f"holds no recorded rows: {fault}",
-            place=str(path),
-            remedy='It needs {"request": ..., "outputs": ...}, as stage image leaves it',
-        ) from fault
 
 
 class Running(Protocol):
@@ -60,24 +39,44 @@ class Running(Protocol):
         """Return the exit code; None when it still runs after so long."""
 
 
+def ready(
+    seconds: float | None, within_s: float, *, how: str = "", slice_: str = "", printed: str = ""
+) -> Check:
+    """Whether a server was ready in time: after so many seconds, or not at all."""
+    well, ill = f"The server{how} was ready after", f"The server{how} was not ready within"
+    in_time = seconds is not None
+    said = f" It printed: {printed}" if printed else ""
+    return Check(
+        name="ready",
+        outcome="passed" if in_time else "failed",
+        slice=slice_,
+        observed=seconds,
+        limit=Limit(at_most=within_s),
+        unit="s",
+        message=f"{well} {seconds:.1f} s." if in_time else f"{ill} {within_s:g} s.{said}"[:2000],
+        remedy="" if in_time else "Mend what it prints, load faster, or raise `ready_within_s`",
+    )
+
+
 def examine(client: Client, *, model: str, recorded: Recorded, tolerance: float) -> list[Check]:
     """Ask a ready server everything but its end.
 
-    The outputs of the recorded rows may differ by `tolerance`, relative where they are above 1.
+    Numbers may lie `tolerance` from the recorded ones, relative where they are above 1.
     """
+    checks: list[Check] = []
     try:
-        checks = [_server(client), *_metadata(client, model)]
-        checks.append(_infer(client, model, recorded))
+        checks += [_server(client), *_metadata(client, model)]
+        checks += [_answers(client, model, recorded)]
         if recorded.outputs:
-            checks.append(_equal(client, model, recorded, tolerance))
-        if recorded.request["inputs"]:
-            checks += _wrong(client, model, recorded.request)
+            checks.append(predictions(client, model=model, recorded=recorded, tolerance=tolerance))
+        if recorded.inputs:
+            checks.append(_wrong_input(client, model, recorded))
     except FAULTS as fault:
         message = f"The server stopped answering: {type(fault).__name__} {fault}.".strip()
-        checks = [
-            Check(
-                name="answers", outcome="failed", message=message, remedy="Look at the server's log"
-            )
+        remedy = "Look at what it printed"
+        return [
+            *checks,
+            Check(name="answers", outcome="failed", message=message[:2000], remedy=remedy),
         ]
     return checks
 
@@ -100,31 +99,43 @@ def model_of(client: Client, wanted: str) -> str:
     raise ConfigError("does not say which model it serves", place=client.url, remedy="Give --model")
 
 
+def made_up(client: Client, model: str) -> Recorded:
+    """Return one row of zeros and blanks by the server's own metadata, where none was recorded."""
+    try:
+        told = client.get(f"/v2/models/{model}").said()
+    except FAULTS:
+        told = {}
+    inputs = []
+    for one in _tensors(told, "inputs"):
+        shape = [size if isinstance(size, int) and size > 0 else 1 for size in one["shape"]]
+        blank: Any = {"BYTES": "", "BOOL": False}.get(one["datatype"], 0)
+        kept = {key: one[key] for key in ("name", "datatype")}
+        inputs.append({**kept, "shape": shape, "data": [blank] * math.prod(shape)})
+    return Recorded(inputs=tuple(inputs), outputs={})
+
+
+# --- what it says -------------------------------------------------------------------------------
+
+
 def _server(client: Client) -> Check:
     reply = client.get("/v2")
-    told = reply.document
-    sound = reply.status == 200 and isinstance(told, dict) and {"name", "version"} <= set(told)
     return _check(
         "server-metadata",
-        sound,
+        reply.status == 200 and {"name", "version"} <= set(reply.said()),
         "GET /v2 names the server and its version.",
         f"GET /v2 answers {reply.status} without name and version.",
         "Answer with name, version and extensions",
     )
 
 
-def _metadata(client: Client, model: str) -> Iterable[Check]:
+def _metadata(client: Client, model: str) -> Iterator[Check]:
     reply = client.get(f"/v2/models/{model}")
-    told = reply.document if isinstance(reply.document, dict) else {}
-    tensors = [*_list(told, "inputs"), *_list(told, "outputs")]
-    sound = reply.status == 200 and told.get("name") == model and bool(_list(told, "inputs"))
-    sound = sound and all(
-        isinstance(one, dict) and {"name", "datatype", "shape"} <= set(one) for one in tensors
-    )
+    told = reply.said()
+    inputs, outputs = _tensors(told, "inputs"), _tensors(told, "outputs")
     yield _check(
         "model-metadata",
-        sound,
-        f"GET /v2/models/{model} describes {len(tensors)} tensors.",
+        reply.status == 200 and told.get("name") == model and bool(inputs),
+        f"GET /v2/models/{model} describes {len(inputs)} inputs and {len(outputs)} outputs.",
         f"GET /v2/models/{model} answers {reply.status} without the inputs of the model.",
         "Describe each input and output by name, datatype and shape",
     )
@@ -139,80 +150,98 @@ def _metadata(client: Client, model: str) -> Iterable[Check]:
         )
 
 
-def _list(told: Mapping[str, Any], name: str) -> list[Any]:
+def _tensors(told: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the tensors that metadata describes; none where one of them lacks something."""
     found = told.get(name)
-    return found if isinstance(found, list) else []
+    wanted = {"name", "datatype", "shape"}
+    whole = isinstance(found, list) and all(
+        isinstance(one, dict) and wanted <= set(one) and isinstance(one["shape"], list)
+        for one in found
+    )
+    return list(found) if whole and isinstance(found, list) else []
 
 
-def made_up(client: Client, model: str) -> Recorded:
-    """Return a request for one row by the server's own metadata, where none was recorded."""
-    try:
-        told = client.get(f"/v2/models/{model}").document
-    except FAULTS:
-        told = None
-    inputs = []
-    for one in _list(told, "inputs") if isinstance(told, dict) else ():
-        shape = [size if isinstance(size, int) and size > 0 else 1 for size in one["shape"]]
-        blank: Any = {"BYTES": "", "BOOL": False}.get(one["datatype"], 0)
-        data = [blank] * math.prod(shape)
-        inputs.append({**one, "shape": shape, "data": data})
-    kept = ("name", "shape", "datatype", "data")
-    request = {"inputs": [{key: one[key] for key in kept} for one in inputs]}
-    return Recorded(request=request, outputs={}, made_up=True)
+# --- what it answers ----------------------------------------------------------------------------
 
 
-def _infer(client: Client, model: str, recorded: Recorded) -> Check:
-    reply = client.infer(model, {**recorded.request, "id": "ci-mlops"})
-    if recorded.made_up and 400 <= reply.status < 500:
+def _answers(client: Client, model: str, recorded: Recorded) -> Check:
+    reply = client.infer(model, recorded.inputs)
+    if not recorded.outputs and 400 <= reply.status < 500:
         return Check(
-            name="infer",
+            name="answers",
             outcome="inconclusive",
             message=f"A row of zeros and blanks is refused with {reply.status}: "
             f"{reply.error()[:300]}.",
             remedy="Give rows that the model knows with --rows",
         )
-    told = reply.document if isinstance(reply.document, dict) else {}
-    outputs = _list(told, "outputs")
-    sound = reply.status == 200 and told.get("model_name") == model and bool(outputs)
-    sound = sound and all(
-        len(_flat(one.get("data"))) == math.prod(one.get("shape", ())) for one in outputs
-    )
-    said = reply.error() or "outputs that do not fit their shapes"
+    told = reply.said()
+    outputs = told.get("outputs")
+    sound = isinstance(outputs, list) and bool(outputs) and all(map(_fits_its_shape, outputs))
     return _check(
-        "infer",
-        sound,
-        f"The model answers with {len(outputs)} outputs.",
-        f"The model answers {reply.status}: {said}.",
+        "answers",
+        reply.status == 200 and told.get("model_name") == model and sound,
+        f"The model answers with {len(outputs) if isinstance(outputs, list) else 0} outputs.",
+        f"The model answers {reply.status}: "
+        f"{reply.error()[:300] or 'no model_name, or outputs that do not fit their shapes'}.",
         "Answer with model_name and outputs, each with name, datatype, shape and data",
     )
 
 
-def _equal(client: Client, model: str, recorded: Recorded, tolerance: float) -> Check:
-    reply = client.infer(model, recorded.request)
-    told = reply.document if isinstance(reply.document, dict) else {}
-    found = {one.get("name"): _flat(one.get("data")) for one in _list(told, "outputs")}
-    rows, worst, differ = 0, 0.0, ""
+def _fits_its_shape(output: Any) -> bool:
+    if not isinstance(output, dict) or not isinstance(output.get("data"), list):
+        return False
+    shape = output.get("shape")
+    sizes = isinstance(shape, list) and all(isinstance(size, int) for size in shape)
+    return sizes and isinstance(shape, list) and len(flat(output["data"])) == math.prod(shape)
+
+
+def predictions(
+    client: Client, *, model: str, recorded: Recorded, tolerance: float, slice_: str = ""
+) -> Check:
+    """Whether the server answers the recorded rows as they were judged."""
+    common: dict[str, Any] = {"name": "predictions", "slice": slice_, "rows": recorded.rows}
+    remedy = "Lock the versions that the model was judged with, and keep every file that it reads"
+    try:
+        apart = _apart(client.predictions(model, recorded.inputs), recorded, tolerance)
+    except Unanswered as fault:
+        message = f"The recorded rows got no right answer: {fault}."
+        return Check(outcome="failed", message=message[:2000], remedy=remedy, **common)
+    common |= {"observed": float(len(apart.rows)), "limit": Limit(at_most=0), "unit": "rows"}
+    if apart.rows:
+        message = (
+            f"{len(apart.rows)} of {recorded.rows} recorded rows got another answer than was "
+            f"judged: {apart.first}."
+        )
+        return Check(outcome="failed", message=message[:2000], remedy=remedy, **common)
+    same = "to the last bit" if apart.worst == 0 else f"within {apart.worst:.2g}"
+    message = f"All {recorded.rows} recorded rows got the answer that was judged, {same}."
+    return Check(outcome="passed", message=message, **common)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Apart:
+    rows: frozenset[int]
+    first: str
+    worst: float
+
+
+def _apart(found: Mapping[str, Sequence[Any]], recorded: Recorded, tolerance: float) -> _Apart:
+    """Return where answers differ from what was judged. Raises Unanswered for other outputs."""
+    rows, first, worst = set[int](), "", 0.0
     for name, expected in recorded.outputs.items():
-        answers = found.get(name, [])
-        rows = max(rows, len(expected))
-        if len(answers) != len(expected):
-            differ = differ or f"output {name} has {len(answers)} values, not {len(expected)}"
-            continue
-        for number, (one, other) in enumerate(zip(answers, expected, strict=True)):
+        if name not in found:
+            raise Unanswered(f"no output {name!r}, but {', '.join(found) or 'none'}")
+        if len(found[name]) != len(expected):
+            raise Unanswered(f"{name} has {len(found[name])} values instead of {len(expected)}")
+        width = len(expected) // recorded.rows
+        for n, (one, other) in enumerate(zip(found[name], expected, strict=True)):
             distance = _distance(one, other)
-            worst = max(worst, distance)
-            if not distance <= tolerance and not differ:
-                differ = f"output {name} has {one!r} at {number}, where {other!r} was judged"
-    same = "to the last bit" if worst == 0 else f"within {worst:.2g}"
-    check = _check(
-        "predictions-equal",
-        not differ,
-        f"The predictions of {rows} values are those that were judged, {same}.",
-        f"The server predicts something else than was judged: {differ}.",
-        "Lock the versions that the model was judged with, and include every file that it reads",
-    )
-    bounded = worst if math.isfinite(worst) else 1e308
-    return check.model_copy(update={"observed": bounded, "limit": Limit(at_most=tolerance)})
+            if not distance <= tolerance:
+                rows.add(n // width)
+                first = first or f"{name} of row {n // width} is {one!r}, judged was {other!r}"
+            else:
+                worst = max(worst, distance)
+    return _Apart(rows=frozenset(rows), first=first, worst=worst)
 
 
 def _distance(one: Any, other: Any) -> float:
@@ -220,96 +249,84 @@ def _distance(one: Any, other: Any) -> float:
     if one == other and isinstance(one, bool) == isinstance(other, bool):
         return 0.0
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (one, other))
-    if not numbers or not math.isfinite(one):
+    whole = isinstance(one, int) and isinstance(other, int)
+    if not numbers or whole or not math.isfinite(one):
         return math.inf
     return float(abs(one - other) / max(1.0, abs(one), abs(other)))
 
 
-def _flat(data: Any) -> list[Any]:
-    if not isinstance(data, list):
-        return []
-    return [v for row in data for v in _flat(row)] if data and isinstance(data[0], list) else data
+# --- what it refuses ----------------------------------------------------------------------------
 
 
-def first_row(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request for the first row alone, of one with a tensor for each column."""
-    inputs = [
-        {**one, "shape": [1, *one["shape"][1:]], "data": one["data"][: math.prod(one["shape"][1:])]}
-        for one in request["inputs"]
+def _wrong_input(client: Client, model: str, recorded: Recorded) -> Check:
+    """Whether what is no right request gets a 4xx and a reason, and the next one its answer."""
+    before = client.infer(model, recorded.inputs).status
+    wrong = [
+        f"{what}: {fault}"
+        for what, path, body in _wrong_requests(model, recorded)
+        if (fault := _not_refused(client, path, body))
     ]
-    return {"inputs": inputs}
-
-
-def _wrong(client: Client, model: str, request: Mapping[str, Any]) -> Iterable[Check]:
-    """Send what is wrong in ways that any server must see, and demand 4xx with a clear line."""
-    path = f"/v2/models/{model}/infer"
-    inputs = list(request["inputs"])
-    first = inputs[0]
-    texts = first["datatype"] == "BYTES"
-    odd: Any = {"no": "value"} if texts else "not a number"
-    bodies: dict[str, tuple[str, Any]] = {
-        "not JSON": (path, None),
-        "no inputs": (path, {"inputs": []}),
-        "an unknown model": (f"/v2/models/{model}-of-nobody/infer", request),
-        "too few values": (path, {"inputs": [{**first, "data": []}, *inputs[1:]]}),
-        "a wrong type": (
-            path,
-            {"inputs": [{**first, "data": [odd] * len(first["data"])}, *inputs[1:]]},
-        ),
-    }
-    if len(inputs) > 1:
-        bodies["a missing column"] = (path, {"inputs": inputs[1:]})
-    before = client.infer(model, request).status
-    for name, (where, document) in bodies.items():
-        body = b"{" if document is None else json.dumps(document).encode()
-        client.close()  # what one wrong request does to its connection is not the next one's
-        try:
-            yield _refused(name, client.post(where, body))
-        except FAULTS as fault:
-            yield _check(
-                "wrong-input",
-                False,
-                "",
-                f"A request with {name} gets no answer: {type(fault).__name__} {fault}.",
-                REFUSE,
-            ).model_copy(update={"slice": name})
     client.close()
-    reply = client.infer(model, request)
-    yield _check(
-        "answers-after-wrong-input",
-        reply.status == before,
-        "After wrong input the server answers as before.",
-        f"After wrong input the server answers {reply.status}, where it answered {before}.",
-        "A request must leave nothing behind",
-    )
-
-
-def _refused(name: str, reply: Reply) -> Check:
-    said = reply.error() or (json.dumps(reply.document) if reply.document else "")
-    clear = bool(said) and "Traceback" not in said
-    sound = 400 <= reply.status < 500 and clear
+    after = client.infer(model, recorded.inputs).status
+    if after != before:
+        wrong.append(f"the right request again: {after} after {before}")
     check = _check(
         "wrong-input",
-        sound,
-        f"A request with {name} is refused with {reply.status}: {said[:300]}",
-        f"A request with {name} is answered with {reply.status}"
-        + ("" if clear else ", and no error that explains it")
-        + ".",
-        REFUSE,
+        not wrong,
+        "Wrong requests are refused, each with its reason.",
+        f"Wrong requests are not refused with 4xx and a reason: {'; '.join(wrong)}.",
+        'Answer 4xx with {"error": "one clear line"}: it is the caller who must act',
     )
-    return check.model_copy(update={"slice": name})
+    found = {"observed": float(len(wrong)), "limit": Limit(at_most=0), "unit": "kinds"}
+    return check.model_copy(update=found)
+
+
+def _not_refused(client: Client, path: str, body: bytes) -> str:
+    """Return what is wrong with the answer to a wrong request; empty where it is refused."""
+    client.close()  # what one wrong request does to its connection is not the next one's
+    try:
+        reply = client.post(path, body)
+    except FAULTS as fault:
+        return f"no answer ({type(fault).__name__})"
+    if not 400 <= reply.status < 500:
+        return str(reply.status)
+    said = _reason(reply)
+    return "" if said and "Traceback" not in said else f"{reply.status} without a reason"
+
+
+def _reason(reply: Reply) -> str:
+    """Return why a request was refused, in the protocol's field or in a framework's own."""
+    return reply.error() or (json.dumps(reply.document) if reply.document else "")
+
+
+def _wrong_requests(model: str, recorded: Recorded) -> Iterator[tuple[str, str, bytes]]:
+    path = infer_path(model)
+    inputs = [dict(one) for one in recorded.inputs]
+    first, rest = inputs[0], inputs[1:]
+    yield "no JSON", path, b"{"
+    yield "no inputs", path, request_body([])
+    yield "an unknown model", infer_path(f"{model}-of-nobody"), request_body(inputs)
+    yield "too few values", path, request_body([{**first, "data": []}, *rest])
+    n = next((n for n, one in enumerate(inputs) if one["datatype"] != "BYTES"), 0)
+    odd: Any = "a text" if inputs[n]["datatype"] != "BYTES" else {"no": "value"}
+    typed = {**inputs[n], "data": [odd] * len(inputs[n]["data"])}
+    yield "a wrong type", path, request_body([*inputs[:n], typed, *inputs[n + 1 :]])
+    if rest:
+        yield "a missing input", path, request_body(rest)
+
+
+# --- its end ------------------------------------------------------------------------------------
 
 
 def end_under_load(
-    running: Running, client: Client, *, model: str, request: Mapping[str, Any]
+    running: Running, client: Client, *, model: str, inputs: Sequence[Mapping[str, Any]]
 ) -> Check:
     """Send SIGTERM while requests go on: each that was sent must be answered.
 
     A connection that the server ends between two requests is not a failed request, and neither is
     one that it no longer takes.
     """
-    body = json.dumps(request).encode()
-    load = Load(url=client.url, path=f"/v2/models/{model}/infer", body=body)
+    load = Load(url=client.url, path=infer_path(model), body=request_body(inputs))
     load.start(CONNECTIONS)
     time.sleep(LOAD_S)
     load.ending()
@@ -323,18 +340,20 @@ def end_under_load(
         fault += f" ({load.failures[0]})"
     elif code is None:
         fault = f"the server still ran after {END_S:g} s"
-    else:
+    elif code not in ENDED_WELL:
         fault = f"the server ended with exit code {code}"
+    else:
+        fault = "" if load.answered else "the server had answered nothing"
     check = _check(
-        "sigterm-under-load",
-        not load.failures and code in ENDED_WELL and load.answered > 0,
+        "ends-gracefully",
+        not fault,
         f"Told to end under load, it answered all {load.answered} requests and ended "
         f"after {took:.1f} s.",
         f"Told to end under load: {fault}.",
         "On SIGTERM say that it is not ready, answer what was sent, then end",
     )
-    limit = Limit(at_most=0)
-    return check.model_copy(update={"observed": float(len(load.failures)), "limit": limit})
+    found = {"observed": float(len(load.failures)), "limit": Limit(at_most=0), "unit": "requests"}
+    return check.model_copy(update=found)
 
 
 def _check(name: str, sound: bool, well: str, ill: str, remedy: str) -> Check:  # noqa: FBT001 - it chooses the two

@@ -3,12 +3,12 @@
 import contextlib
 from dataclasses import dataclass
 
-from ci_mlops.buildah import Buildah, Chroot
-from ci_mlops.containers import Container, Docker, Image, is_root
-from ci_mlops.evidence import Check, Limit
+from ci_mlops.buildah import Buildah
+from ci_mlops.containers import Docker, Image, is_root
+from ci_mlops.evidence import Check
 from ci_mlops.serving import conformance
+from ci_mlops.serving.bundle import Recorded
 from ci_mlops.serving.client import Client, until_ready
-from ci_mlops.serving.conformance import Recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +41,23 @@ def look(
     """
     with docker.running(image, port=port) as container:
         ready_s = until_ready(container.url, within_s=ready_within_s, runs=container.runs)
-        first = (_unprivileged(image), _ready(ready_s, ready_within_s, container, docker.how))
+        printed = "" if ready_s is not None else container.last_line()
+        how = f", started by digest, {docker.how},"
+        first = (
+            _unprivileged(image),
+            conformance.ready(ready_s, ready_within_s, how=how, printed=printed),
+        )
         if ready_s is None:
-            return Measured(image=image, checks=first, last_line=container.last_line())
+            return Measured(image=image, checks=first, last_line=printed)
         with contextlib.closing(Client(container.url)) as client:
             name = conformance.model_of(client, model)
             asked = recorded or conformance.made_up(client, name)
             checks = conformance.examine(client, model=name, recorded=asked, tolerance=tolerance)
             memory = container.memory_bytes()
-            answers = any(one.name == "infer" and one.outcome == "passed" for one in checks)
+            answers = any(one.name == "answers" and one.outcome == "passed" for one in checks)
             if whole and answers:
-                row = conformance.first_row(asked.request)
-                checks.append(
-                    conformance.end_under_load(container, client, model=name, request=row)
-                )
+                row = asked.row(0)
+                checks.append(conformance.end_under_load(container, client, model=name, inputs=row))
             elif whole:
                 checks.append(_not_ended())
         return Measured(image=image, checks=(*first, *checks), ready_s=ready_s, memory_bytes=memory)
@@ -62,7 +65,7 @@ def look(
 
 def _not_ended() -> Check:
     return Check(
-        name="sigterm-under-load",
+        name="ends-gracefully",
         outcome="skipped",
         message="It was not told to end under load, since it answered no request before.",
     )
@@ -78,25 +81,4 @@ def _unprivileged(image: Image) -> Check:
         if root
         else f"The image runs as user {image.user}, which has no privileges.",
         remedy="End the Dockerfile with a `USER` by number, such as 65532" if root else "",
-    )
-
-
-def _ready(ready_s: float | None, limit: float, container: Container | Chroot, how: str) -> Check:
-    started = f"Started by digest, {how}, the server was"
-    if ready_s is None:
-        return Check(
-            name="ready-in-time",
-            outcome="failed",
-            limit=Limit(at_most=limit),
-            unit="s",
-            message=f"{started} not ready within {limit:g} s: {container.last_line()}.",
-            remedy="Write below /tmp alone, load faster, or allow more time",
-        )
-    return Check(
-        name="ready-in-time",
-        outcome="passed",
-        observed=ready_s,
-        limit=Limit(at_most=limit),
-        unit="s",
-        message=f"{started} ready after {ready_s:.1f} s.",
     )

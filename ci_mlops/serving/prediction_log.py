@@ -1,136 +1,140 @@
-"""The prediction log: sampled requests and answers as JSON lines, written without blocking."""
+"""What was asked and answered, one JSON line a row, written beside the requests and not in them."""
 
-import contextlib
+import errno
 import json
 import os
 import queue
+import random
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
-from ci_mlops.errors import ConfigError
-from ci_mlops.serving.served import Served
+from pydantic import Field
 
-ROOM = 1000
-"""Requests that may wait to be written; more are dropped and counted."""
-MAX_ROWS = 1000
-"""Rows of one request that are written; `rows` says how many it had."""
-CLOSE_S = 5.0
+from ci_mlops.errors import OutsideError
+from ci_mlops.serving.signature import Signature
+from ci_mlops.values import Many, Share, Value
+
+MAX_WAITING = 1000
+"""Requests that wait to be written; what comes beyond them is counted as dropped."""
+
+
+class LogSettings(Value):
+    """Which predictions are kept, and what of them."""
+
+    folder: Annotated[str, Field(min_length=1)]
+    """Where `predictions-YYYY-MM-DD.jsonl` are written, a file for each day in UTC; `-` for
+    standard output."""
+    sample: Share = 1.0
+    """Share of the requests that are kept."""
+    without: Many[str] = ()
+    """Columns whose values are not kept, such as sensitive ones."""
+
+
+def log_settings(
+    signature: Signature, folder: str | None, *, sample: float = 1.0, without: Sequence[str] = ()
+) -> LogSettings | None:
+    """Return settings that leave out sensitive columns too; None without a folder."""
+    if not folder:
+        return None
+    hidden = (column.name for column in signature.columns if column.sensitive)
+    return LogSettings(folder=folder, sample=sample, without=(*without, *hidden))
 
 
 class PredictionLog:
-    """Takes requests in the server's thread, and writes them in one of its own."""
+    """Appends rows in a thread of its own, so that a slow disk slows no answer."""
 
     def __init__(
         self,
-        served: Served,
-        *,
-        random: Callable[[], float],
+        settings: LogSettings,
+        about: Mapping[str, str],
         dropped: Callable[[], None],
-        standard_output: BinaryIO,
+        output: BinaryIO | None = None,
     ) -> None:
-        """Prepare, but start nothing; `dropped` is told of each line that found no room."""
-        self._served = served
-        self._settings = served.log
-        self._random, self._dropped, self._stdout = random, dropped, standard_output
-        self._redacted = frozenset(served.log.redact)
-        self._waiting: queue.Queue[Mapping[str, Any] | None] = queue.Queue(ROOM)
-        self._thread: threading.Thread | None = None
+        """Start the thread; `about` is told with each row, `dropped` is called for each loss.
 
-    def start(self) -> None:
-        """Start to write. Raises ConfigError when the file cannot be opened."""
-        if self._settings.path and self._settings.sample > 0:
-            try:
-                file = self._open()
-            except OSError as fault:
-                raise ConfigError(
-                    f"the prediction log cannot be opened: {fault.strerror}",
-                    place=self._settings.path,
-                    remedy="Mount a folder that may be written there, or set CI_MLOPS_LOG_PATH",
-                ) from fault
-            self._thread = threading.Thread(target=self._write, args=(file,), daemon=True)
-            self._thread.start()
+        Raises OutsideError when the folder cannot be written to.
+        """
+        self.settings = settings
+        self.folder = Path(settings.folder)
+        self.output = (output or sys.stdout.buffer) if settings.folder == "-" else None
+        if self.output is None:
+            _make(self.folder)
+        self.about = dict(about)
+        self.dropped = dropped
+        self._random = random.Random()  # noqa: S311 - a sample is no secret
+        self._waiting: queue.Queue[list[dict[str, Any]] | None] = queue.Queue(MAX_WAITING)
+        self._thread = threading.Thread(target=self._write, name="prediction-log", daemon=True)
+        self._thread.start()
 
     def add(
         self,
-        *,
-        id: str | None,  # noqa: A002 - the protocol's word
-        values: Mapping[str, Sequence[Any]],
+        request_id: str,
+        inputs: Mapping[str, Sequence[Any]],
         outputs: Sequence[Mapping[str, Any]],
-        rows: int,
-        seconds: float,
     ) -> None:
-        """Offer one answered request to the sample; returns at once."""
-        if self._thread is None or self._random() >= self._settings.sample:
+        """Keep a request of n rows, if it is in the sample."""
+        if self._random.random() >= self.settings.sample:
             return
-        entry = {
-            "time": datetime.now(UTC),
-            "id": id,
-            "rows": rows,
-            "seconds": seconds,
-            "inputs": {n: None if n in self._redacted else v for n, v in values.items()},
-            "outputs": outputs,
-        }
+        kept = {name: data for name, data in inputs.items() if name not in self.settings.without}
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        count = len(next(iter(inputs.values())))
+        rows = [
+            {
+                "time": time,
+                "id": request_id,
+                "row": n,
+                **self.about,
+                "inputs": {name: data[n] for name, data in kept.items()},
+                **{one["name"]: _row(one, n, count) for one in outputs},
+            }
+            for n in range(count)
+        ]
         try:
-            self._waiting.put_nowait(entry)
+            self._waiting.put_nowait(rows)
         except queue.Full:
-            self._dropped()
+            self.dropped()
 
     def close(self) -> None:
-        """Write what waits, for `CLOSE_S` seconds at most."""
-        if self._thread is not None:
-            with contextlib.suppress(queue.Full):
-                self._waiting.put(None, timeout=CLOSE_S)
-            self._thread.join(CLOSE_S)
+        """Write what waits, and end."""
+        self._waiting.put(None)
+        self._thread.join(timeout=10)
 
-    def _open(self) -> BinaryIO:
-        if self._settings.path == "-":
-            return self._stdout
-        return Path(self._settings.path).open("ab", buffering=0)
-
-    def _write(self, file: BinaryIO) -> None:
-        while (entry := self._waiting.get()) is not None:
+    def _write(self) -> None:
+        while (rows := self._waiting.get()) is not None:
+            text = "".join(f"{json.dumps(row)}\n" for row in rows)
+            name = f"predictions-{rows[0]['time'][:10]}.jsonl"
             try:
-                file.write(self._line(entry))
-                if self._settings.path != "-":
-                    file = self._rotated(file)
-                else:
-                    file.flush()
-            except OSError:
-                # A full disk must not end the predictions; the counter tells of it.
-                self._dropped()
-        file.close()
+                self._append(name, text.encode())
+            except OSError:  # a full disk ends no predictions; the counter tells of it
+                self.dropped()
 
-    def _line(self, entry: Mapping[str, Any]) -> bytes:
-        line = {
-            **entry,
-            "time": entry["time"].isoformat(timespec="milliseconds"),
-            "seconds": round(entry["seconds"], 6),
-            "model": self._served.name,
-            "version": self._served.version,
-            "digest": self._served.digest,
-            "inputs": {
-                name: "redacted" if values is None else list(values)[:MAX_ROWS]
-                for name, values in entry["inputs"].items()
-            },
-            "outputs": {one["name"]: _first(one, entry["rows"]) for one in entry["outputs"]},
-        }
-        return json.dumps(line, separators=(",", ":")).encode() + b"\n"
-
-    def _rotated(self, file: BinaryIO) -> BinaryIO:
-        if os.fstat(file.fileno()).st_size < self._settings.max_bytes:
-            return file
-        file.close()
-        Path(self._settings.path).replace(f"{self._settings.path}.1")
-        return self._open()
+    def _append(self, name: str, data: bytes) -> None:
+        if self.output is not None:
+            self.output.write(data)
+            self.output.flush()
+            return
+        with (self.folder / name).open("ab") as file:
+            file.write(data)
 
 
-def _first(output: Mapping[str, Any], rows: int) -> list[Any]:
-    """Return the values of the first `MAX_ROWS` rows; a list for each row of several."""
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as fault:
+        raise OutsideError(
+            f"no prediction log can be written there: {fault.strerror}",
+            place=str(folder),
+            remedy="Name a folder that may be written to, or `-` for standard output",
+        ) from fault
+
+
+def _row(output: Mapping[str, Any], n: int, count: int) -> Any:
     data = output["data"]
-    width = len(data) // rows
-    if width == 1:
-        return list(data[:MAX_ROWS])
-    return [data[n * width : (n + 1) * width] for n in range(min(rows, MAX_ROWS))]
+    width = len(data) // count
+    return data[n] if width == 1 else data[n * width : (n + 1) * width]

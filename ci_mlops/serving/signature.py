@@ -1,75 +1,111 @@
-"""The signature of a model from the rows it was judged on, and requests from such rows."""
+"""What a served model takes and answers: the columns as they were judged, classes, threshold."""
 
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
-from ci_mlops.model import wire
-from ci_mlops.serving.served import Column, Datatype
+from pydantic import Field
 
-if TYPE_CHECKING:
-    import pandas as pd
+from ci_mlops.values import Many, Share, Value
 
-
-def columns(
-    frame: "pd.DataFrame", inputs: Sequence[str], reference: "pd.DataFrame | None" = None
-) -> tuple[Column, ...]:
-    """Describe the inputs of a model by the rows that the gate asked it about.
-
-    The types are those of `frame`. Values may be missing where they are in it, or in `reference`,
-    the rows that the model was trained on. Raises CannotLook for values that have no form.
-    """
-    described, _ = wire.encode(frame[list(inputs)])
-    found = []
-    for one in described["columns"]:
-        name, values = one["name"], frame[one["name"]]
-        misses = bool(values.isna().any())
-        if reference is not None and name in reference.columns:
-            misses = misses or bool(reference[name].isna().any())
-        kept = {key: one[key] for key in one if key not in {"name", "bytes", "mask"}}
-        texts = all(isinstance(value, str) for value in values.dropna())
-        found.append(
-            Column(
-                name=name,
-                datatype=_datatype(kept, texts=texts),
-                nullable=misses,
-                texts=texts,
-                wire=kept,
-            )
-        )
-    return tuple(found)
-
-
-def request(frame: "pd.DataFrame", signature: Sequence[Column]) -> dict[str, Any]:
-    """Return the Open Inference request for the rows of a frame, one tensor for each column."""
-    return {
-        "inputs": [
-            {
-                "name": one.name,
-                "shape": [len(frame)],
-                "datatype": one.datatype,
-                "data": [_json(value) for value in frame[one.name].tolist()],
-            }
-            for one in signature
-        ]
-    }
+Datatype = Literal[
+    "BOOL",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "FP32",
+    "FP64",
+    "BYTES",
+]
+"""Of the Open Inference Protocol, section "Tensor Data Types"."""
+WIRE: dict[str, Datatype] = {
+    "<b1": "BOOL",
+    "|b1": "BOOL",
+    "<i1": "INT8",
+    "<i2": "INT16",
+    "<i4": "INT32",
+    "<i8": "INT64",
+    "<u1": "UINT8",
+    "<u2": "UINT16",
+    "<u4": "UINT32",
+    "<u8": "UINT64",
+    "<f4": "FP32",
+    "<f8": "FP64",
+}
+Class = str | int | float | bool
 
 
-def _datatype(described: dict[str, Any], *, texts: bool) -> Datatype:
+class Column(Value):
+    """One input: how it stands in a request, and how the model is given it."""
+
+    name: str
+    datatype: Datatype
+    nulls: bool = False
+    """Whether a value was missing in the data that was judged, so that null is right here too."""
+    kind: Literal["array", "masked", "category", "datetime", "json"]
+    """The form on the way to the model, as `ci_mlops.model.wire` describes it."""
+    dtype: str = ""
+    pandas: str = ""
+    categories: Many[Class] = ()
+    ordered: bool = False
+    unit: str = ""
+    texts: bool = False
+    """Whether every value in the data that was judged was a text."""
+    sensitive: bool = False
+    """Whether its values are kept out of the prediction log."""
+
+    @cached_property
+    def header(self) -> Mapping[str, Any]:
+        """Return what describes the column on the way to the model."""
+        told: dict[str, Any] = {"name": self.name, "kind": self.kind, "dtype": self.dtype}
+        if self.kind == "category":
+            told |= {"categories": list(self.categories), "ordered": self.ordered}
+        if self.kind == "masked":
+            told["pandas"] = self.pandas
+        if self.kind == "datetime":
+            told["unit"] = self.unit
+        return told
+
+
+class Signature(Value):
+    """A model's name, what it takes, and how its answers become decisions."""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    task: Literal["binary", "multiclass", "regression"]
+    columns: Annotated[Many[Column], Field(min_length=1)]
+    classes: Many[Class] = ()
+    """The sorted classes, the columns of `predict_proba`; empty for regressions."""
+    positive: int | None = None
+    """Position of the positive class, of binary tasks."""
+    threshold: Share = 0.5
+    scores: bool = True
+    """Whether the model answers probabilities, and not labels alone."""
+
+
+def column_of(
+    described: dict[str, Any], *, nulls: bool, texts: bool = False, sensitive: bool = False
+) -> Column:
+    """Return the column that a header of the wire describes."""
     kind = described["kind"]
+    datatype: Datatype = "BYTES"
     if kind in {"array", "masked"}:
-        named: dict[str, Datatype] = {"f": "FP64", "i": "INT64", "u": "UINT64", "b": "BOOL"}
-        return named[described["dtype"][1]]
-    if kind == "category" and not texts and all(type(c) is int for c in described["categories"]):
-        return "INT64"
-    return "BYTES"
-
-
-def _json(value: Any) -> Any:
-    import pandas as pd
-
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str | bool | int):
-        return value
-    return None if pd.isna(value) else value.isoformat()
+        datatype = WIRE[described["dtype"]]
+    return Column(
+        name=described["name"],
+        datatype=datatype,
+        nulls=nulls,
+        kind=kind,
+        dtype=described.get("dtype", ""),
+        pandas=described.get("pandas", ""),
+        categories=tuple(described.get("categories", ())),
+        ordered=described.get("ordered", False),
+        unit=described.get("unit", ""),
+        texts=texts,
+        sensitive=sensitive,
+    )

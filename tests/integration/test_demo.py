@@ -38,9 +38,14 @@ def checks(name: str, stage: str) -> dict[tuple[str, str], str]:
 def test_green_passes_with_every_stage(demo: str) -> None:
     # On a busy machine latency may not be able to tell, which warns and is never red.
     assert "loans: passed" in demo
-    for stage in ("data", "model", "policy", "latency"):
+    for stage in ("data", "model", "behaviour", "policy", "latency", "serving"):
         outcomes = set(checks("green", stage).values())
         assert outcomes <= {"passed", "skipped", "inconclusive"}, stage
+
+
+def test_green_is_merged_released_and_answers(demo: str) -> None:
+    assert "production: promoted: the demo" in demo
+    assert "All 32 recorded rows got the answer that was judged, " in demo.splitlines()[-1]
 
 
 def test_red_fails_the_four_fifths_rule_by_race_alone_of_the_levels(demo: str) -> None:

@@ -5,9 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ci_mlops.serving.served import Limits
 from ci_mlops.stage import Findings, Stage, Workspace
-from ci_mlops.values import Many, Share, Value
+from ci_mlops.values import Value
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -21,17 +20,6 @@ class ImageBudgets(Value):
     """Memory that the running server holds after its checks, in megabytes."""
     start_s: Annotated[float, Field(gt=0)] | None = None
     """Time from the start of the container until it is ready, in seconds."""
-
-
-class ImageLog(Value):
-    """The prediction log of the image: one JSON line for each answered request."""
-
-    path: str = ""
-    """A file, `-` for standard output, or empty for none."""
-    sample: Share = 1
-    """The share of requests that is written."""
-    redact: Many[str] | None = None
-    """Columns whose values are left out; by default the sensitive ones."""
 
 
 class ImageStage(Stage):
@@ -52,28 +40,16 @@ class ImageStage(Stage):
     `python:<version that was judged>-slim-bookworm`."""
     requirements: Name = "requirements.txt"
     """The lock file of the model's environment, as pip reads it; for our Dockerfile."""
-    include: Many[Name] = ("**/*.py",)
-    """Patterns of files in git that go into the image beside the model; for our Dockerfile."""
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "model"
-    """The name under which the model is asked."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """The port that the server in the image listens on."""
     ready_within_s: Annotated[float, Field(gt=0, le=3600)] = 60
     """How long the server may take until it is ready."""
-    rows: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Rows of the test data whose predictions are recorded and compared."""
     tolerance: Annotated[float, Field(ge=0, le=1)] = 1e-9
     """How far a number may lie from the judged one, relative where it is above 1."""
     max_growth_percent: Annotated[float, Field(gt=0, le=10_000)] = 20
     """How much larger than at the base the image and its memory may become, in percent."""
     budgets: ImageBudgets = ImageBudgets()
     """Absolute limits of the image and its server."""
-    log: ImageLog = ImageLog()
-    """The prediction log; for our Dockerfile."""
-    limits: Limits = Limits()
-    """The largest request that is answered; for our Dockerfile."""
-    drain_s: Annotated[float, Field(ge=0, le=600)] = 3
-    """How long after SIGTERM requests are still taken; for our Dockerfile."""
 
     @model_validator(mode="after")
     def _target_of_a_dockerfile(self) -> Self:

@@ -1,41 +1,38 @@
-"""The image of one side: what is recorded of the model, the build's context, and the build."""
+"""The image of one side: its bundle, the build's context, and the build."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from ci_mlops import bundling
 from ci_mlops.buildah import Buildah
 from ci_mlops.containers import Docker, Image
 from ci_mlops.errors import CannotLook
-from ci_mlops.evidence import text_sha256
-from ci_mlops.serving import signature
-from ci_mlops.serving.conformance import Recorded
-from ci_mlops.serving.served import LogSettings, Served
+from ci_mlops.serving import bundle
+from ci_mlops.serving.bundle import Recorded
 from ci_mlops.stage import Side, Workspace
 from ci_mlops.stages.image import ImageStage
-
-if TYPE_CHECKING:
-    from ci_mlops.model.predictions import Predictions
 
 SERVER_FILES = (
     "__init__.py",
     "errors.py",
+    "evidence.py",
     "values.py",
     "model/__init__.py",
     "model/host.py",
+    "model/settings.py",
     "serving/__init__.py",
-    "serving/__main__.py",
-    "serving/answers.py",
-    "serving/metrics.py",
+    "serving/app.py",
+    "serving/bundle.py",
+    "serving/container.py",
+    "serving/loaded.py",
     "serving/prediction_log.py",
-    "serving/served.py",
-    "serving/server.py",
-    "serving/tensors.py",
+    "serving/rows.py",
+    "serving/signature.py",
+    "serving/worker.py",
 )
 """What of ci-mlops goes into an image: all that the server imports, and no more."""
 CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
@@ -44,68 +41,30 @@ INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What the gate knows of one side's model: how it is served, and what it must predict."""
+    """What the gate knows of one side's model: its bundle, and the interpreter it was judged by."""
 
-    served: Served
-    recorded: Recorded
+    bundle: Path
+    digest: str
+    """The bundle's."""
     python: str
     """The version of the interpreter that was judged, such as 3.11.7."""
 
+    @property
+    def model(self) -> str:
+        """The name under which the model is asked."""
+        return bundle.read_serve(self.bundle).signature.name
 
-def judged(settings: ImageStage, side: Side, workspace: Workspace) -> Judged:
-    """Record what one side's model answered for its own test rows. Raises CannotLook."""
+    @property
+    def recorded(self) -> Recorded:
+        """Rows with the answers that were judged."""
+        return bundle.read_recorded(self.bundle)
+
+
+def judged(side: Side, workspace: Workspace) -> Judged:
+    """Return what is known of one side's model. Raises CannotLook."""
+    folder, digest = bundling.make(workspace, side)
     predictions = workspace.predictions(model=side, data=side, part="test")
-    frame = workspace.table(side, "test").frame
-    train = workspace.table(side, "train").frame if side.data.train else None
-    model = side.model
-    if model is None or model.path is None:
-        raise CannotLook(f"{side.name} has no model file", place="model.path")
-    columns = signature.columns(frame, predictions.inputs, train)
-    redact = settings.log.redact if settings.log.redact is not None else side.data.sensitive
-    served = Served(
-        name=settings.model_name,
-        version=side.digest("model")[:12] or "unknown",
-        digest=side.digest("model"),
-        path=model.path,
-        loader=model.loader,
-        task=model.task,
-        scores=predictions.scores is not None,
-        classes=tuple(_plain(one) for one in predictions.classes),
-        positive=_plain(side.data.positive),
-        threshold=model.threshold,
-        columns=columns,
-        limits=settings.limits,
-        log=LogSettings(path=settings.log.path, sample=settings.log.sample, redact=redact),
-        drain_s=settings.drain_s,
-    )
-    places = _sample(settings.rows, len(frame), workspace.seed)
-    recorded = Recorded(
-        request=signature.request(frame.iloc[places], columns),
-        outputs=_outputs(predictions, places),
-    )
-    return Judged(
-        served=served, recorded=recorded, python=predictions.versions.get("python", "3.11")
-    )
-
-
-def _sample(wanted: int, rows: int, seed: int) -> list[int]:
-    import numpy as np
-
-    found = np.random.default_rng(seed).choice(rows, size=min(wanted, rows), replace=False)
-    return sorted(int(one) for one in found)
-
-
-def _outputs(predictions: "Predictions", places: list[int]) -> dict[str, list[Any]]:
-    found = {"predict": [_plain(predictions.predicted[place]) for place in places]}
-    if predictions.scores is not None:
-        found["predict_proba"] = [
-            float(value) for place in places for value in predictions.scores[place]
-        ]
-    return found
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    return Judged(bundle=folder, digest=digest, python=predictions.versions.get("python", "3.11"))
 
 
 def build(
@@ -115,19 +74,15 @@ def build(
     workspace: Workspace,
     known: Judged,
     *,
-    evidence: str,
     fresh: bool = False,
 ) -> Image:
-    """Build the image of one side. `evidence` is the digest of its recorded predictions.
-
-    Raises CannotLook with what the builder said.
-    """
+    """Build the image of one side. Raises CannotLook with what the builder said."""
     labels = {
         "org.opencontainers.image.revision": side.commit,
         "io.ci-mlops.model": side.digest("model"),
         "io.ci-mlops.data": side.digest("data.test"),
         "io.ci-mlops.code": side.digest("code"),
-        "io.ci-mlops.evidence": evidence,
+        "io.ci-mlops.bundle": known.digest,
     }
     epoch = _epoch(side, workspace)
     if settings.dockerfile is not None:
@@ -149,7 +104,7 @@ def build(
     arguments |= {name: environ[name] for name in INDEXES if environ.get(name)}
     with tempfile.TemporaryDirectory(prefix="ci-mlops-image-") as folder:
         context = Path(folder)
-        _fill(context, settings, side, workspace, known.served)
+        _fill(context, settings, side, workspace, known.bundle)
         return docker.build(
             context,
             dockerfile="Dockerfile",
@@ -173,9 +128,9 @@ def _epoch(side: Side, workspace: Workspace) -> int:
 
 
 def _fill(
-    context: Path, settings: ImageStage, side: Side, workspace: Workspace, served: Served
+    context: Path, settings: ImageStage, side: Side, workspace: Workspace, made: Path
 ) -> None:
-    """Lay the context of our Dockerfile: lock files, the server, the project and the model."""
+    """Lay the context of our Dockerfile: lock files, the server and the bundle."""
     lock = side.root / settings.requirements
     if not lock.is_file():
         raise CannotLook(
@@ -189,7 +144,7 @@ def _fill(
         "build/serving.txt": shipped("requirements/serving.txt"),
         **_certificates(workspace.commands.environ),
         **{f"server/ci_mlops/{name}": PACKAGE / name for name in SERVER_FILES},
-        **{f"project/{name}": side.root / name for name in _project(settings, side, workspace)},
+        "bundle": made,
     }
     for name, source in sources.items():
         target = context / name
@@ -198,7 +153,6 @@ def _fill(
             shutil.copytree(source, target)
         else:
             shutil.copyfile(source, target)
-    (context / "serving.json").write_text(served.model_dump_json(indent=1), encoding="utf-8")
     for path in context.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
@@ -217,23 +171,3 @@ def _certificates(environ: Mapping[str, str]) -> dict[str, Path]:
     named = (environ[name] for name in CERTIFICATES if environ.get(name))
     found = next((Path(one) for one in named if Path(one).is_file()), None)
     return {"build/ca.pem": found} if found else {}
-
-
-def _project(settings: ImageStage, side: Side, workspace: Workspace) -> list[str]:
-    """Name the files of the project that go into the image, relative to the side's root."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    done = workspace.commands.run(listed, cwd=side.root, timeout_s=60)
-    names = {name for name in done.output.split("\0") if name and (side.root / name).is_file()}
-    data = {side.data.test, side.data.train}
-    kept = {
-        path.relative_to(side.root).as_posix()
-        for pattern in settings.include
-        for path in side.root.glob(pattern)
-    }
-    model = side.model.path if side.model and side.model.path else ""
-    return sorted({name for name in names & kept if name not in data} | {model})
-
-
-def evidence_of(known: Judged) -> str:
-    """Return the digest of what is recorded of a model's predictions."""
-    return text_sha256(json.dumps(known.recorded.document(), sort_keys=True))

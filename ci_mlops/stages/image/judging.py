@@ -18,7 +18,7 @@ from ci_mlops.evidence import (
     file_sha256,
     write_atomically,
 )
-from ci_mlops.serving import in_image
+from ci_mlops.serving import bundle, in_image
 from ci_mlops.serving.in_image import Measured
 from ci_mlops.stage import Findings, Workspace
 from ci_mlops.stages.image import ImageStage, building
@@ -50,12 +50,12 @@ def _skipped(message: str) -> Findings:
 
 def _judged(settings: ImageStage, workspace: Workspace, docker: Docker | Buildah) -> Findings:
     head = workspace.head
-    known = building.judged(settings, head, workspace)
-    evidence = building.evidence_of(known)
-    image = building.build(docker, settings, head, workspace, known, evidence=evidence)
+    known = building.judged(head, workspace)
+    image = building.build(docker, settings, head, workspace, known)
     found = _look(settings, docker, image, known, whole=True)
     base, missing = _base(settings, workspace, docker)
     checks = [
+        _image(image),
         *found.checks,
         *_budgets(settings, found),
         *_growth(settings, found, base, missing),
@@ -69,6 +69,15 @@ def _judged(settings: ImageStage, workspace: Workspace, docker: Docker | Buildah
     )
 
 
+def _image(image: Image) -> Check:
+    return Check(
+        name="image",
+        outcome="passed",
+        observed=image.digest,
+        message=f"The image is {image.digest[:19]}.",
+    )
+
+
 def _look(
     settings: ImageStage, docker: Docker | Buildah, image: Image, known: Judged, *, whole: bool
 ) -> Measured:
@@ -77,7 +86,7 @@ def _look(
         image,
         port=settings.port,
         ready_within_s=settings.ready_within_s,
-        model=settings.model_name,
+        model=known.model,
         recorded=known.recorded,
         tolerance=settings.tolerance,
         whole=whole,
@@ -94,9 +103,8 @@ def _base(
     if side.model is None or side.model.path is None:
         return None, "the base has no model file"
     try:
-        known = building.judged(settings, side, workspace)
-        evidence = building.evidence_of(known)
-        image = building.build(docker, settings, side, workspace, known, evidence=evidence)
+        known = building.judged(side, workspace)
+        image = building.build(docker, settings, side, workspace, known)
         found = _look(settings, docker, image, known, whole=False)
     except CannotLook as fault:
         return None, f"the base's image could not be looked at: {fault}"
@@ -213,12 +221,17 @@ def _labels(image: Image) -> Table:
 def _artifacts(workspace: Workspace, known: Judged, found: Measured) -> tuple[Artifact, ...]:
     """Keep the recorded predictions and the digest: what a release verifies in place."""
     folder = workspace.artifacts("image")
+    told = {
+        "digest": found.image.digest,
+        "bundle": known.digest,
+        "labels": dict(found.image.labels),
+    }
     documents = {
-        "recorded.json": known.recorded.document(),
-        "image.json": {"digest": found.image.digest, "labels": dict(found.image.labels)},
+        bundle.RECORDED: (known.bundle / bundle.RECORDED).read_bytes(),
+        "image.json": json.dumps(told, sort_keys=True, indent=1).encode(),
     }
     kept = []
-    for name, document in documents.items():
-        write_atomically(folder / name, json.dumps(document, sort_keys=True, indent=1).encode())
+    for name, data in documents.items():
+        write_atomically(folder / name, data)
         kept.append(Artifact(path=f"image/{name}", sha256=file_sha256(folder / name)))
     return tuple(kept)

@@ -49,6 +49,32 @@ class MetricRule(Value):
         return given if given is None or isinstance(given, Tolerance) else Tolerance(absolute=given)
 
 
+class Import(Value):
+    """A file of another tool, whose figures or tests become checks."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """Path relative to mlops.yml: JSON, YAML or TOML, `dvc.yaml`, a `metrics` folder of MLflow's
+    file store, or a JUnit file (`.xml`)."""
+    metrics: Mapping[str, MetricRule] = {}
+    """Limits and tolerances by the figure's dotted name, of `dvc.yaml` as `file:name`. All others
+    are shown and decide nothing."""
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> Self:
+        if self.tests() and self.metrics:
+            raise ValueError("`metrics` is for figures; a JUnit file holds tests")
+        for name, rule in self.metrics.items():
+            if rule.max_drop is not None and rule.max_rise is not None:
+                raise ValueError(f"metrics.{name}: write `max_drop` or `max_rise`, not both")
+            if not rule.model_fields_set:
+                raise ValueError(f"metrics.{name}: give a limit, such as `max_drop: 0.01`")
+        return self
+
+    def tests(self) -> bool:
+        """Whether the file holds tests, and not figures."""
+        return self.file.endswith(".xml")
+
+
 DEFAULT_METRICS: Mapping[str, Mapping[str, MetricRule]] = {
     "binary": {
         "roc_auc": MetricRule(max_drop=0.01),
@@ -93,6 +119,8 @@ class ModelStage(Stage):
     floor: Share | None = 0.0
     """The skill that the model must show beyond doubt: 0 is a model that ignores its input, 1 is
     perfect. `null` turns the check off."""
+    imports: Many[Import] = ()
+    """Figures and tests of other tools, read from files on both sides."""
     max_train_gap: Amount = 0.15
     """How much better the model may be on its training rows: in ROC AUC, accuracy or R²."""
     deepchecks: Literal[False] | Mapping[str, Mapping[str, float | bool]] = Field(
@@ -138,6 +166,12 @@ class ModelStage(Stage):
                     remedy=f"Choose from {known}",
                 )
         return rules
+
+    def inputs(self, workspace: Workspace) -> Mapping[str, str]:
+        """Digests of what is imported."""
+        from ci_mlops.stages.model import imported
+
+        return imported.digests(self, workspace)
 
     def run(self, workspace: Workspace) -> Findings:
         """Judge the head's model on the head's test rows, against the base's on the same rows."""

@@ -2,7 +2,15 @@
 
 from ci_mlops.evidence import Check
 from ci_mlops.stage import Findings, Workspace
-from ci_mlops.stages.model import ModelStage, compare, evaluation, pictures, slicing, useful
+from ci_mlops.stages.model import (
+    ModelStage,
+    compare,
+    evaluation,
+    imported,
+    pictures,
+    slicing,
+    useful,
+)
 from ci_mlops.stages.model.answers import Absent, Pair, gather
 from ci_mlops.stats.bootstrap import Resampled, resample
 
@@ -18,6 +26,7 @@ def look(settings: ModelStage, workspace: Workspace) -> Findings:
     changed, worst_changes = slicing.change_check(settings, pair, shared)
     lowest, worst_levels = slicing.floor_check(settings, pair.head, whole)
     floor = useful.floor_check(settings, pair.head, spreads.get(useful.skill_metric(pair.head)))
+    others = imported.imported(settings, workspace)
     suite, tools = evaluation.evaluate(settings, workspace, pair)
     checks: tuple[Check, ...] = (
         useful.constant_check(pair.head),
@@ -26,11 +35,12 @@ def look(settings: ModelStage, workspace: Workspace) -> Findings:
         changed,
         lowest,
         useful.over_fit_check(settings, workspace, pair),
+        *others.checks,
         *suite,
     )
     return Findings(
         checks=checks,
-        metrics=(*compare.metric_figures(pair), *figures),
+        metrics=(*compare.metric_figures(pair), *figures, *others.metrics),
         tables=(*moved, *pictures.tables(pair), *worst_changes, *worst_levels),
         charts=pictures.charts(pair),
         notes=(*pair.notes, *notes),

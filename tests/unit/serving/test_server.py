@@ -1,276 +1,240 @@
-"""The server in a process of its own, asked over a real socket."""
+"""The server as its clients see it: a process of its own, on loopback."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
-from ci_mlops.serving import conformance
-from ci_mlops.serving.client import Client, Reply
-from ci_mlops.serving.served import Limits, LogSettings
+from ci_mlops.serving import bundle, start, worker
+from ci_mlops.serving.app import MAX_BODY_BYTES
+from ci_mlops.serving.bundle import Recorded, Serve
+from ci_mlops.serving.signature import Column, Signature
 from tests.conftest import clean_environ
-from tests.unit.serving import serving_models as models
-from tests.unit.serving.serving_models import Server, recorded, served, serving
+
+MODEL_PY = """\
+import os
+
+
+class Model:
+    classes_ = ("no", "yes")
+
+    def predict_proba(self, rows):
+        if (rows["x"] == 13).any():
+            os._exit(3)
+        if (rows["x"] == 14).any():
+            raise ValueError("the secret value is 14")
+        return [[1 - x, x] for x in rows["x"]]
+
+
+def load(path):
+    return Model()
+"""
+COLUMNS = (
+    Column(name="x", datatype="FP64", kind="array", dtype="<f8"),
+    Column(name="who", datatype="BYTES", kind="json"),
+)
+
+
+def inputs(*values: float) -> list[dict[str, Any]]:
+    shape = [len(values)]
+    return [
+        {"name": "x", "shape": shape, "datatype": "FP64", "data": list(values)},
+        {"name": "who", "shape": shape, "datatype": "BYTES", "data": ["ann"] * len(values)},
+    ]
+
+
+@dataclass
+class Served:
+    url: str
+    control: Path
+    digest: str
+    process: "subprocess.Popen[str]"
+    log: Path
+
+    @property
+    def model(self) -> str:
+        return f"{self.url}/v2/models/small"
+
+    def infer(self, *values: float, **more: Any) -> requests.Response:
+        body = {"inputs": inputs(*values), **more}
+        return requests.post(f"{self.model}/infer", json=body, timeout=20)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    (folder / "scorer.py").write_text(MODEL_PY, encoding="utf-8")
+    (folder / "weights").write_text("1", encoding="utf-8")
+    signature = Signature(
+        name="small", task="binary", columns=COLUMNS, classes=("no", "yes"), positive=1
+    )
+    digest = bundle.write(
+        folder / "bundle",
+        Serve(signature=signature, model="model/weights", loader="scorer:load"),
+        Recorded(
+            inputs=tuple(inputs(0.7)), outputs={"predict_proba": (0.3, 0.7), "predict": ("yes",)}
+        ),
+        model=folder / "weights",
+        root=folder,
+        code=["scorer.py"],
+    )
+    # What stands where it starts must not be imported in place of ours.
+    (folder / "ci_mlops.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
+    flags = ["--control", str(folder / "control"), "--log", str(folder / "log")]
+    process = subprocess.Popen(
+        start.command(folder / "bundle", *flags, "--log-without", "who"),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environ({"PYTHONPATH": str(folder)}),
+    )
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        yield Served(url, folder / "control", digest, process, folder / "log")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a server that logs to standard output, without the region."""
-    folder = tmp_path_factory.mktemp("served")
-    log = LogSettings(path="-", redact=("region",))
-    limits = Limits(body_bytes=20_000, rows=10)
-    with serving(folder, served(log=log, limits=limits, drain_s=0)) as running:
-        yield running
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("served")) as made:
+        yield made
 
 
-@pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    found = Client(server.url)
-    yield found
-    found.close()
+def test_it_speaks_the_protocol(server: Served) -> None:
+    assert requests.get(f"{server.url}/v2", timeout=9).json()["name"] == "ci-mlops"
+    assert requests.get(f"{server.url}/v2/health/live", timeout=9).json() == {"live": True}
+    assert requests.get(f"{server.url}/v2/health/ready", timeout=9).status_code == 200
+    version = server.digest.removeprefix("sha256:")[:12]
+    for place in (server.model, f"{server.model}/versions/{version}"):
+        told = requests.get(place, timeout=9).json()
+        assert (told["name"], told["versions"]) == ("small", [version])
+        assert [one["name"] for one in told["inputs"]] == ["x", "who"]
+        assert [one["datatype"] for one in told["outputs"]] == ["FP64", "BYTES"]
+        assert requests.get(f"{place}/ready", timeout=9).status_code == 200
+    found = server.infer(0.2, 0.8, id="mine").json()
+    assert (found["id"], found["model_version"]) == ("mine", version)
+    assert [one["data"] for one in found["outputs"]] == [[0.8, 0.2, 1 - 0.8, 0.8], ["no", "yes"]]
+    assert server.infer(0.2).json()["id"] != server.infer(0.2).json()["id"]
 
 
-def row(**values: object) -> dict[str, object]:
-    """Return a request for the first recorded row with other values."""
-    inputs = [
-        {**one, "shape": [1], "data": [values.get(one["name"], one["data"][0])]}
-        for one in recorded().request["inputs"]
-    ]
-    return {"inputs": inputs}
+def test_what_is_wrong_gets_a_4xx_and_a_reason(server: Served) -> None:
+    unknown = requests.get(f"{server.url}/predict", timeout=9)
+    assert unknown.status_code == 404
+    assert "the model is at /v2/models/small" in unknown.json()["error"]
+    for body in (b"{", b'{"inputs": [NaN]}', b"[" * 100_000, "ü".encode("latin-1")):
+        answer = requests.post(f"{server.model}/infer", data=body, timeout=9)
+        assert (answer.status_code, "no JSON" in answer.json()["error"]) == (400, True)
+    large = requests.post(f"{server.model}/infer", data=b" " * (MAX_BODY_BYTES + 1), timeout=20)
+    assert (large.status_code, "ask in parts" in large.json()["error"]) == (413, True)
+    assert requests.get(f"{server.model}/infer", timeout=9).status_code == 405
+    assert server.infer(0.5).status_code == 200
 
 
-def ask(client: Client, **values: object) -> Reply:
-    return client.infer("scorer", row(**values))
+def test_a_model_that_raises_keeps_its_rows_to_itself(server: Served) -> None:
+    answer = server.infer(14)
+    assert (answer.status_code, answer.json()) == (500, {"error": "the model raised ValueError"})
 
 
-def test_everything_that_the_protocol_asks_for_is_there(client: Client) -> None:
-    checks = conformance.examine(client, model="scorer", recorded=recorded(), tolerance=0)
-    assert [one.message for one in checks if one.outcome != "passed"] == []
-    assert {one.name for one in checks} >= {"predictions-equal", "wrong-input", "model-metadata"}
+def test_a_model_that_ends_is_started_again(server: Served) -> None:
+    assert server.infer(13).status_code == 500
+    assert server.infer(0.5).status_code == 200
 
 
-def test_a_server_tells_which_model_it_serves(client: Client) -> None:
-    assert conformance.model_of(client, "") == "scorer"
+def test_metrics_count_answers_by_status(server: Served) -> None:
+    def count(code: str) -> float:
+        text = requests.get(f"{server.url}/metrics", timeout=9).text
+        start = f'ci_mlops_inference_requests_total{{code="{code}",model="small"'
+        return sum(float(one.split()[-1]) for one in text.splitlines() if one.startswith(start))
 
-
-def test_an_answer_is_labelled_typed_and_carries_the_id(client: Client) -> None:
-    reply = client.infer("scorer", {**recorded().request, "id": "r-1"})
-    document = reply.document
-    assert document["id"] == "r-1"
-    assert document["model_version"] == "v1"
-    predictions, probabilities = document["outputs"]
-    assert predictions == {
-        "name": "predict",
-        "datatype": "BYTES",
-        "shape": [3],
-        "data": ["yes", "no", "yes"],
-    }
-    assert probabilities["shape"] == [3, 2]
-
-
-def test_one_output_may_be_asked_for(client: Client) -> None:
-    only = client.infer("scorer", {**row(), "outputs": [{"name": "predict"}]})
-    assert [one["name"] for one in only.document["outputs"]] == ["predict"]
-    other = client.infer("scorer", {**row(), "outputs": [{"name": "logits"}]})
-    assert (other.status, "'logits' is not known" in other.error()) == (400, True)
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"income": "much"}, "column 'income' takes numbers (FP64), not \"much\" in row 0"),
-        ({"age": 31.5}, "column 'age' takes whole numbers (INT64), not 31.5"),
-        ({"age": 2**70}, "column 'age' has a number beyond 64 bits"),
-        ({"age": None}, "column 'age' misses its value in row 0, which the recorded data never"),
-        ({"member": 1}, "column 'member' takes true or false (BOOL), not 1 in row 0"),
-        ({"region": 7}, "column 'region' takes texts (BYTES), not 7 in row 0"),
-        ({"since": "soon"}, "column 'since' takes ISO 8601 times, not \"soon\""),
-        ({"grade": "z"}, "column 'grade' holds \"z\"; it may be one of a, b"),
-        ({"visits": "few"}, "column 'visits' takes whole numbers (INT64)"),
-        ({"visits": 2**80}, "column 'visits' has a number beyond 64 bits"),
-        ({"income": 10**400}, "column 'income' has a number that is not finite"),
-    ],
-)
-def test_a_wrong_value_is_refused_by_its_column(
-    client: Client, values: dict[str, object], said: str
-) -> None:
-    reply = ask(client, **values)
-    assert reply.status == 400
-    assert said in reply.error()
-    assert ask(client).status == 200
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        (b"[]", 'no list "inputs"'),
-        (b'{"inputs": [{"name": "income"}]}', 'has the datatype "None"'),
-        (b'{"inputs": [7]}', 'input 0 has no "name"'),
-        (b'{"inputs": [{"name": "a", "datatype": "FP64", "shape": [1], "data": [NaN]}]}', "NaN"),
-        (b'{"inputs": [{"name": "a", "datatype": "FP64", "shape": [-1], "data": []}]}', "no shape"),
-        (
-            b'{"inputs": [{"name": "a", "datatype": "FP64", "shape": [1], "data": 1}]}',
-            'list "data"',
-        ),
-        (b'{"inputs": [{"name": "a", "datatype": "FP64", "shape": [2], "data": [1]}]}', "1 values"),
-        (
-            b'{"inputs": [{"name": "a", "datatype": "FP64", "shape": [2], "data": [[1], 2]}]}',
-            "mixes",
-        ),
-        (
-            b'{"inputs": [{"name": "incme", "datatype": "FP64", "shape": [1], "data": [1]}]}',
-            "did you mean 'income'",
-        ),
-        (b"[" * 100_000, "larger than 20000 bytes"),
-        (b"[" * 15_000, "not JSON"),
-    ],
-)
-def test_a_wrong_body_is_refused_with_a_line(client: Client, body: bytes, said: str) -> None:
-    reply = client.post("/v2/models/scorer/infer", body)
-    assert reply.status in {400, 413}
-    assert said in reply.error()
-    assert "\n" not in reply.error()
-
-
-def test_rows_beyond_the_limit_are_refused(client: Client) -> None:
-    inputs = [
-        {**one, "shape": [11], "data": one["data"][:1] * 11} for one in recorded().request["inputs"]
-    ]
-    reply = client.infer("scorer", {"inputs": inputs})
-    assert (reply.status, reply.error()) == (
-        413,
-        "11 rows are more than 10; send them in several requests",
-    )
-
-
-def test_a_body_without_a_length_is_held_to_the_limit(server: Server) -> None:
-    port = int(server.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port)) as held:
-        held.sendall(
-            b"POST /v2/models/scorer/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        held.sendall(b"7530\r\n" + b" " * 30_000 + b"\r\n")
-        assert held.recv(100).startswith(b"HTTP/1.1 413")
-
-
-def test_another_model_or_version_is_not_found(client: Client) -> None:
-    assert client.infer("other", row()).status == 404
-    body = json.dumps(row()).encode()
-    assert client.post("/v2/models/scorer/versions/v1/infer", body).status == 200
-    assert client.post("/v2/models/scorer/versions/v2/infer", body).status == 404
-    assert client.get("/v2/models/other").status == 404
-
-
-@pytest.mark.parametrize(
-    ("region", "said"),
-    [("broken", "the model failed: ValueError: no such region"), ("odd", "NaN or infinity")],
-)
-def test_a_model_that_fails_is_not_the_callers_fault(
-    client: Client, region: str, said: str
-) -> None:
-    reply = ask(client, region=region)
-    assert (reply.status, said in reply.error()) == (500, True)
-
-
-def test_health_is_answered_while_a_slow_model_thinks(server: Server, client: Client) -> None:
-    assert ask(client, region="slow").status == 200  # from now on it is asked in a thread
-    slow = threading.Thread(target=lambda: ask(client, region="slow"))
-    slow.start()
-    time.sleep(0.1)
-    started = time.monotonic()
-    with closing(Client(server.url)) as other:
-        assert other.get("/v2/health/live").status == 200
-    assert time.monotonic() - started < 0.2
-    slow.join()
-
-
-def test_metrics_have_the_names_that_the_rules_ask_for(client: Client) -> None:
-    ask(client)
-    ask(client, income="x")
-    text = client.get("/metrics").body.decode()
-    for code in ("200", "400"):
-        line = f'ci_mlops_inference_requests_total{{code="{code}",model="scorer",version="v1"}}'
-        assert line in text
-    assert 'ci_mlops_inference_duration_seconds_bucket{le="0.001",model="scorer"' in text
-    assert f'ci_mlops_model_info{{digest="{"d" * 64}",model="scorer",version="v1"}} 1.0' in text
+    before = count("200"), count("400")
+    server.infer(0.5)
+    requests.post(f"{server.model}/infer", data=b"", timeout=9)
+    assert (count("200"), count("400")) == (before[0] + 1, before[1] + 1)
+    text = requests.get(f"{server.url}/metrics", timeout=9).text
+    assert f'ci_mlops_model_info{{digest="{server.digest}",model="small"' in text
+    assert "ci_mlops_inference_duration_seconds_bucket" in text
     assert "process_resident_memory_bytes" in text
 
 
-def test_requests_are_logged_without_what_is_redacted(tmp_path: Path) -> None:
-    log = LogSettings(path="-", redact=("region",))
-    with serving(tmp_path, served(log=log, drain_s=0)) as server:
-        with closing(Client(server.url)) as client:
-            client.infer("scorer", {**recorded().request, "id": "r-2"})
-        server.terminate()
-        assert server.wait(10) == 0
-    (line,) = (tmp_path / "output.txt").read_text(encoding="utf-8").splitlines()
-    entry = json.loads(line)
-    assert entry["id"] == "r-2"
-    assert entry["rows"] == 3
-    assert entry["inputs"]["region"] == "redacted"
-    assert entry["inputs"]["income"] == [1.5, -2.25, 0.1]
-    assert entry["outputs"]["predict"] == ["yes", "no", "yes"]
-    assert len(entry["outputs"]["predict_proba"][0]) == 2
-    assert "loading weight.txt" in (tmp_path / "errors.txt").read_text(encoding="utf-8")
+def test_predictions_are_kept_a_line_a_row_without_what_is_left_out(server: Served) -> None:
+    server.infer(0.1, 0.9, id="kept")
+    for _ in range(100):
+        lines = [line for file in server.log.glob("*") for line in file.read_text().splitlines()]
+        rows = [one for one in map(json.loads, lines) if one["id"] == "kept"]
+        if len(rows) == 2:
+            break
+        time.sleep(0.05)
+    assert [one["row"] for one in rows] == [0, 1]
+    assert rows[1]["inputs"] == {"x": 0.9}
+    assert rows[1]["predict_proba"] == [1 - 0.9, 0.9]
+    assert rows[1]["predict"] == "yes"
+    assert rows[1]["model"] == "small"
 
 
-def test_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path, served()) as server:
-        with closing(Client(server.url)) as client:
-            check = conformance.end_under_load(server, client, model="scorer", request=row())
-        assert check.outcome == "passed", check.message
-        assert server.wait(0) == 0
+def test_the_clients_address_is_taken_left_and_handed_on(server: Served, tmp_path: Path) -> None:
+    with served(tmp_path) as other, worker.listen("127.0.0.1", 0) as shared:
+        front = f"http://127.0.0.1:{shared.getsockname()[1]}/v2/models/small"
+        worker.ask(server.control, "take", shared)
+        assert worker.ask(server.control, "tell")[0]["front"] is True
+        assert requests.get(front, timeout=9).status_code == 200
+        _, (lent,) = worker.ask(server.control, "lend")
+        with socket.socket(fileno=lent) as handed:
+            worker.ask(other.control, "take", handed)
+        worker.ask(server.control, "leave")
+        assert worker.ask(server.control, "tell")[0]["front"] is False
+        assert [requests.get(front, timeout=9).status_code for _ in range(20)] == [200] * 20
+        assert server.infer(0.5).headers["connection"] == "close", "keep-alive clients move on"
+        worker.ask(server.control, "take", shared)
+        assert "connection" not in server.infer(0.5).headers
+        worker.ask(server.control, "leave")
+        worker.ask(other.control, "stop")
+        assert other.process.wait(30) == 0
 
 
-def test_after_sigterm_readiness_is_false_and_requests_are_answered(tmp_path: Path) -> None:
-    with serving(tmp_path, served(drain_s=1)) as server:
-        with closing(Client(server.url)) as before, closing(Client(server.url)) as after:
-            assert before.infer("scorer", row()).closes is False
-            server.terminate()
-            time.sleep(0.2)
-            reply = before.infer("scorer", row())
-            assert (reply.status, reply.closes) == (200, True)
-            assert after.get("/v2/health/ready").status == 503
-            assert after.get("/v2/health/live").status == 200
-        assert server.wait(10) == 0
-
-
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    with serving(tmp_path, served(drain_s=600)) as server:
-        server.terminate()
-        time.sleep(0.2)
-        server.terminate()
-        assert server.wait(10) == 0
+def test_told_to_end_it_is_not_ready_and_then_gone(tmp_path: Path) -> None:
+    with served(tmp_path) as made, worker.listen("127.0.0.1", 0) as shared:
+        worker.ask(made.control, "take", shared)
+        made.process.send_signal(signal.SIGTERM)
+        codes = set()
+        while 503 not in codes:
+            codes.add(requests.get(f"{made.url}/v2/health/ready", timeout=9).status_code)
+        assert made.infer(0.5).status_code == 200, "who was not told yet is still answered"
+        assert made.process.wait(30) == 0
 
 
 @pytest.mark.parametrize(
-    ("changes", "environ", "said"),
+    ("name", "text", "words"),
     [
-        ({"path": "gone.joblib", "loader": None}, {}, "No such file"),
-        ({"loader": "nothing:here"}, {}, "loader nothing:here needs the package nothing"),
-        ({}, {"CI_MLOPS_LOG_SAMPLE": "2"}, "CI_MLOPS_LOG_SAMPLE"),
-        ({}, {"CI_MLOPS_LOG_PATH": "/proc/none/log"}, "the prediction log cannot be opened"),
+        ("serve.json", "{}", "signature: Field required"),
+        ("serve.json", "", "serve.json: "),
+        ("serve.json", None, "cannot be read: No such file"),
     ],
 )
-def test_what_keeps_it_from_serving_is_said_in_a_line(
-    tmp_path: Path, changes: dict[str, object], environ: dict[str, str], said: str
+def test_a_bundle_that_is_damaged_is_one_line(
+    tmp_path: Path, name: str, text: str | None, words: str
 ) -> None:
-    models.write(tmp_path, served(**changes))
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "ci_mlops.serving", "serving.json", "--port", "0"],
-        cwd=tmp_path,
-        env=clean_environ({"PYTHONPATH": str(models.TOP), **environ}),
+        [sys.executable, "-m", "ci_mlops.serving", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
+        timeout=60,
     )
-    assert done.returncode == 2, done.stderr
-    assert said in done.stderr.splitlines()[-1]
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1

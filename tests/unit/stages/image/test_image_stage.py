@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from io import BytesIO
@@ -19,9 +21,10 @@ from ci_mlops.dataset.table import Table
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Subject
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
+from ci_mlops.serving import bundle
 from ci_mlops.serving.in_image import Measured
 from ci_mlops.stage import Side, Workspace
-from ci_mlops.stages.image import ImageBudgets, ImageLog, ImageStage, building, judging
+from ci_mlops.stages.image import ImageBudgets, ImageStage, building, judging
 
 CASE = Path(__file__).parents[3] / "cases" / "image" / "passes" / "serves-what-was-judged"
 NO_BUILDER = {"DOCKER_HOST": "tcp://127.0.0.1:1", "PATH": "/nowhere"}
@@ -39,7 +42,8 @@ def measured(**changes: object) -> Measured:
 
 
 def space(root: Path, commands: Commands, model: ModelSettings | None = None) -> Workspace:
-    shutil.copytree(CASE, root, dirs_exist_ok=True)
+    leave_out = shutil.ignore_patterns("base")
+    shutil.copytree(CASE, root, dirs_exist_ok=True, ignore=leave_out)
     head = Side(
         name="head",
         root=root,
@@ -56,7 +60,7 @@ def space(root: Path, commands: Commands, model: ModelSettings | None = None) ->
         judge=head,
         commands=commands.adding(NO_BUILDER),
         folder=root / ".mlops",
-        cache=root / "cache",
+        cache=root.parent / "cache",
         cores=2,
     )
     frame = pd.read_csv(root / "test.csv")
@@ -80,53 +84,56 @@ def test_predictions_in_files_are_nothing_to_serve(tmp_path: Path, commands: Com
     assert (check.outcome, "no model to serve" in check.message) == ("skipped", True)
 
 
-def test_what_is_recorded_is_what_the_gate_saw(tmp_path: Path, commands: Commands) -> None:
-    workspace = space(tmp_path, commands)
-    known = building.judged(ImageStage(rows=7), workspace.head, workspace)
-    assert [one.name for one in known.served.columns] == ["income", "debt"]
-    assert known.served.classes == (0, 1)
-    assert known.served.log.redact == ("debt",)
-    assert len(known.recorded.outputs["predict"]) == 7
-    assert len(known.recorded.outputs["predict_proba"]) == 14
-    assert [one["shape"] for one in known.recorded.request["inputs"]] == [[7], [7]]
-    assert building.evidence_of(known) == building.evidence_of(known)
-    seen = building.judged(ImageStage(log=ImageLog(redact=("income",))), workspace.head, workspace)
-    assert seen.served.log.redact == ("income",)
-
-
-def test_the_context_holds_what_is_served_and_no_data(tmp_path: Path, commands: Commands) -> None:
+def test_the_context_holds_the_bundle_and_no_data(tmp_path: Path, commands: Commands) -> None:
     workspace = space(tmp_path / "project", commands)
-    root = workspace.head.root
-    commands.run(["git", "init", "-q"], cwd=root)
+    commands.run(["git", "init", "-q"], cwd=workspace.head.root)
     workspace = replace(workspace, commands=commands)
-    known = building.judged(ImageStage(), workspace.head, workspace)
-    context = tmp_path / "context"
-    context.mkdir()
+    known = building.judged(workspace.head, workspace)
+    assert known.model == workspace.project
+    assert known.recorded.rows == 32
+    assert bundle.digest(known.bundle) == known.digest
     (tmp_path / "ca.pem").write_text("certificates", encoding="utf-8")
     trusting = replace(workspace, commands=commands.adding({"PIP_CERT": str(tmp_path / "ca.pem")}))
-    settings = ImageStage(include=("*.py", "*.csv"))
-    building._fill(context, settings, workspace.head, trusting, known.served)
+    context = tmp_path / "context"
+    context.mkdir()
+    building._fill(context, ImageStage(), workspace.head, trusting, known.bundle)
     names = {str(one.relative_to(context)) for one in context.rglob("*") if one.is_file()}
-    assert names >= {"Dockerfile", "serving.json", "build/ca.pem", "build/serving.txt"}
-    assert {n for n in names if n.startswith("project/")} == {
-        "project/scorer.py",
-        "project/weight.txt",
+    assert names >= {"Dockerfile", "build/ca.pem", "build/serving.txt", "build/requirements.txt"}
+    assert {n for n in names if n.startswith("bundle/")} == {
+        "bundle/code/requirements.txt",
+        "bundle/code/scorer.py",
+        "bundle/model/weight.txt",
+        "bundle/recorded.json",
+        "bundle/serve.json",
     }
-    assert json.loads((context / "serving.json").read_text(encoding="utf-8"))["name"] == "model"
+    assert bundle.digest(context / "bundle") == known.digest
 
 
-def test_a_lock_file_or_dockerfile_that_is_missing_is_named(
-    tmp_path: Path, commands: Commands
-) -> None:
+def test_the_server_in_the_context_is_whole(tmp_path: Path) -> None:
+    """What is copied imports nothing of ours that is not, and nothing that is not locked for it."""
+    for name in building.SERVER_FILES:
+        (tmp_path / "ci_mlops" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(building.PACKAGE / name, tmp_path / "ci_mlops" / name)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import ci_mlops.serving.container as one; "
+        "assert one.__file__.startswith(sys.argv[1]), one.__file__; "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    heavy = {"numpy", "pandas", "psutil", "requests", "docker", "yaml", "scipy", "sklearn"}
+    assert not heavy & set(done.stdout.split())
+
+
+def test_a_lock_file_that_is_missing_is_named(tmp_path: Path, commands: Commands) -> None:
     workspace = space(tmp_path / "project", commands)
-    known = building.judged(ImageStage(), workspace.head, workspace)
     with pytest.raises(CannotLook, match=r"requirements: gone.txt is missing"):
         building._fill(
-            tmp_path,
-            ImageStage(requirements="gone.txt"),
-            workspace.head,
-            workspace,
-            known.served,
+            tmp_path, ImageStage(requirements="gone.txt"), workspace.head, workspace, tmp_path
         )
 
 

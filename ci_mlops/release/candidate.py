@@ -1,0 +1,87 @@
+"""What may be promoted: a bundle that a trusted run judged, of the tree that is checked out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci_mlops.checkout import Repository
+from ci_mlops.errors import ConfigError, EvidenceError
+from ci_mlops.evidence import Folder, Record, Run, file_sha256, read_folder
+from ci_mlops.github import Workflow
+from ci_mlops.verdict import Gate, decide
+
+TRUSTED_EVENTS = frozenset({"push", "schedule", "workflow_dispatch", "repository_dispatch"})
+"""Events that run what is in the repository already, never what somebody proposes."""
+STAGE = "serving"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What evidence offers, and why it may not be promoted, if it may not."""
+
+    digest: str
+    """`sha256:…` of the bundle; of a blocked one without a bundle, zeros."""
+    commit: str
+    blocked: str
+    """Empty when it may be promoted."""
+    evidence: Mapping[str, str]
+    subjects: Mapping[str, str]
+
+
+def candidate(folder: Path, gate_of: Callable[[Run], Gate], repository: Repository) -> Candidate:
+    """Look at the evidence of a run, judged by the gate that `gate_of` gives for it.
+
+    Raises EvidenceError when there is none to look at.
+    """
+    if not (folder / "run.json").exists():
+        raise EvidenceError(
+            "holds no evidence", place=str(folder), remedy="Run `ci-mlops run` first"
+        )
+    found = read_folder(folder)
+    bundle = _bundle(found)
+    run = found.run
+    return Candidate(
+        digest=bundle or f"sha256:{'0' * 64}",
+        commit=repository.commit("HEAD"),
+        blocked=_blocked(found, gate_of(found.run), repository, bundle),
+        evidence={**run.records, "run": file_sha256(folder / "run.json")},
+        subjects={
+            subject.name.removeprefix("head."): subject.sha256
+            for subject in run.subjects
+            if subject.name.startswith("head.")
+        },
+    )
+
+
+def require_trusted(workflow: Workflow) -> None:
+    """Raise ConfigError in a workflow that may run what somebody proposes."""
+    if workflow.inside and workflow.event not in TRUSTED_EVENTS:
+        raise ConfigError(
+            f"a {workflow.event} event may not release anything",
+            place="GITHUB_EVENT_NAME",
+            remedy="Promote in a workflow on push to the main branch",
+        )
+
+
+def _bundle(found: Folder) -> str:
+    record = found.records.get(STAGE)
+    checks = record.checks if isinstance(record, Record) else ()
+    for check in checks:
+        if check.name == "bundle" and isinstance(check.observed, str):
+            return check.observed
+    return ""
+
+
+def _blocked(found: Folder, gate: Gate, repository: Repository, bundle: str) -> str:
+    run = found.run
+    tree = repository.tree()
+    if not run.tree:
+        return "the evidence does not say which tree was judged: the working tree had changes"
+    if run.tree != tree:
+        return f"tree {run.tree[:7]} was judged, and {tree[:7]} is here: run `ci-mlops run` again"
+    decided = decide(gate, run, found.records)
+    if decided.exit_code:
+        return f"the verdict is {decided.outcome}: {decided.reasons[0].text}"
+    if not bundle:
+        return f"stage {STAGE} left no bundle: add `{STAGE}:` to `stages` in mlops.yml"
+    return ""

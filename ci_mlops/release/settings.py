@@ -1,0 +1,65 @@
+"""The `release` section of mlops.yml: environments by name, each with its target."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ci_mlops.values import Many, Value
+
+
+class VerifySettings(Value):
+    """What a candidate must show in place, before the switch and after it."""
+
+    ready_within_s: Annotated[float, Field(gt=0, le=3600)] = 30
+    """Time until it is ready."""
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.000_001
+    """How far a number may lie from the judged one, relative where it is above 1."""
+    requests: Annotated[int, Field(ge=20, le=100_000)] = 200
+    """Recorded rows that are replayed, one in a request."""
+    max_errors_percent: Annotated[float, Field(ge=0, le=100)] = 0
+    """Requests, in percent, that may go without a right answer."""
+    max_slowdown_percent: Annotated[float, Field(gt=0)] | None = 100
+    """How much longer the median answer may take than what is live takes at the same time; null
+    for no such limit."""
+
+
+class EnvironmentRules(Value):
+    """How a release into an environment is verified, and how long it may take."""
+
+    verify: VerifySettings = VerifySettings()
+    """What a candidate must show in place."""
+    abandoned_after_minutes: Annotated[float, Field(gt=0)] = 30
+    """A promotion that has not ended for so long is taken back by the next one."""
+
+
+class CommandTargetSettings(EnvironmentRules):
+    """The project's own program, which starts, switches and stops what a digest names."""
+
+    target: Literal["command"]
+    command: Annotated[str, Field(min_length=1)]
+    """Shell words before the verb, such as `./deploy.sh production`."""
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long each call may take."""
+
+
+class ProcessTargetSettings(EnvironmentRules):
+    """Processes on this host, one that answers and the one before it, still warm."""
+
+    target: Literal["process"]
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    """The clients' port."""
+    host: str = "127.0.0.1"
+    """The clients' address."""
+    folder: Annotated[str, Field(min_length=1)] = ".mlops/release"
+    """Where bundles, sockets and logs are kept, relative to mlops.yml. On a runner, which empties
+    its checkout, an absolute path."""
+    log_predictions: bool = True
+    """Whether each prediction is kept in `predictions/` below the folder."""
+    log_without: Many[str] = ()
+    """Columns whose values are not kept there, beside those of `data.sensitive`."""
+
+
+EnvironmentSettings = Annotated[
+    ProcessTargetSettings | CommandTargetSettings, Field(discriminator="target")
+]
+EnvironmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]

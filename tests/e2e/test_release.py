@@ -1,0 +1,123 @@
+"""A merge that is released, and undone, by the actions as users call them, run by act."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ci_mlops.__main__ import main
+from ci_mlops.release.ledger import BRANCH
+from ci_mlops.serving import worker
+from tests.conftest import Repo, clean_environ
+from tests.e2e.runner import TOP, Runner
+
+MLOPS_YML = """\
+version: 1
+project: loans
+data: {{test: test.csv, key: id, label: approved}}
+model: {{task: binary, path: weight.txt, loader: "scorer:load"}}
+stages:
+  serving:
+release:
+  production:
+    target: process
+    port: {port}
+    folder: {folder}  # beside the checkout, which a runner empties
+    verify: {{requests: 20}}
+"""
+ROLLBACK_YML = """\
+name: rollback
+on: workflow_dispatch
+jobs:
+  rollback:
+    runs-on: ubuntu-24.04
+    permissions: {contents: write}
+    steps:
+      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2
+      - uses: ci-mlops/ci-mlops/actions/rollback@v0.1.0
+        with: {to: production, reason: a complaint}
+"""
+
+
+@pytest.fixture
+def released(repo: Repo) -> Iterator[Repo]:
+    """Return a project with a remote that holds the ledger, its servers ended afterwards."""
+    case = TOP / "tests" / "cases" / "serving" / "passes" / "sound"
+    for name in ("scorer.py", "weight.txt", "test.csv"):
+        shutil.copyfile(case / name, repo.path / name)
+    with worker.listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    workflows = repo.path / ".github" / "workflows"
+    workflows.mkdir(parents=True)
+    shutil.copyfile(TOP / "workflows" / "release.yml", workflows / "mlops-release.yml")
+    (workflows / "rollback.yml").write_text(ROLLBACK_YML, encoding="utf-8")
+    repo.commit(
+        {"mlops.yml": MLOPS_YML.format(port=port, folder=repo.path.parent / "target")},
+        "A small project",
+    )
+    remote = repo.path.parent / "remote.git"
+    repo.git("clone", "-q", "--bare", ".", str(remote))
+    repo.git("remote", "add", "origin", str(remote))
+    yield repo
+    for control in repo.path.parent.glob("target/production/run/*.sock"):
+        try:
+            psutil.Process(worker.ask(control, "tell")[0]["pid"]).kill()
+        except (OSError, psutil.Error):
+            continue
+
+
+def push(repo: Repo, runner: Runner, run_id: int, event: str = "push") -> Any:
+    payload = {
+        "ref": "refs/heads/main",
+        "after": repo.git("rev-parse", "HEAD"),
+        "repository": {"full_name": "acme/loans", "default_branch": "main"},
+    }
+    return runner.run(
+        repo, event, payload, workflow="mlops-release.yml", environ={"GITHUB_RUN_ID": str(run_id)}
+    )
+
+
+def test_a_merge_is_released_and_rolled_back(
+    released: Repo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runner = Runner(home=tmp_path / "runner")
+    released.commit({"note.txt": "1"}, "The first")
+    first = push(released, runner, 1)
+    assert first.code == 0, first.said()
+    assert first.outputs()["end"] == "promoted"
+    released.commit({"weight.txt": "0.5\n"}, "Another model")
+    second = push(released, runner, 2)
+    assert second.outputs()["end"] == "promoted", second.said()
+    again = push(released, runner, 2)
+    assert again.outputs()["live"] == second.outputs()["live"]
+    assert "run-2-production ended before, promoted" in again.said(), (
+        "a job that is run again does nothing twice"
+    )
+    assert second.outputs()["live"] != first.outputs()["live"]
+    back = runner.run(
+        released, "workflow_dispatch", {}, workflow="rollback.yml", environ={"GITHUB_RUN_ID": "3"}
+    )
+    assert back.code == 0, back.said()
+    assert back.outputs()["end"] == "rolled_back"
+    assert back.outputs()["live"] == first.outputs()["live"]
+    monkeypatch.chdir(released.path)
+    assert main(("live", "production"), clean_environ()) == 0
+    assert capsys.readouterr().out.strip() == first.outputs()["live"]
+    assert released.git("ls-remote", "origin", BRANCH), "the ledger is at the remote"
+    assert "cache key" not in first.said() + second.said(), "a release restores nothing"
+
+
+def test_a_pull_request_can_release_nothing(released: Repo, tmp_path: Path) -> None:
+    text = (released.path / ".github/workflows/mlops-release.yml").read_text(encoding="utf-8")
+    changed = text.replace("push:\n    branches: [main]", "pull_request:")
+    released.commit({".github/workflows/mlops-release.yml": changed, "note.txt": "1"})
+    ran = push(released, Runner(home=tmp_path / "runner"), 1, "pull_request")
+    assert ran.code == 1
+    assert "a pull_request event may not release anything" in ran.said()
+    assert not released.git("ls-remote", "origin", BRANCH)

@@ -1,0 +1,175 @@
+"""From a judged commit to what clients get, and back: real servers, a real ledger, real requests."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import pytest
+import requests
+
+from ci_mlops.serving import worker
+from tests import project
+from tests.conftest import Repo
+from tests.project import ci_mlops
+
+RELEASE = """\
+stages:
+  policy: {packs: [no-regression]}
+  serving:
+release:
+  production:
+    target: process
+    port: PORT
+    folder: .mlops/r
+    verify: {requests: 40}
+"""
+TRAIN = project.TRAIN_PY.replace("LogisticRegression()", "LogisticRegression(C=0.5)")
+INPUTS = [
+    {"name": name, "shape": [1], "datatype": "FP64", "data": [value]}
+    for name, value in (("income", 60.0), ("debt", 10.0))
+]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@dataclass
+class Site:
+    """A project that is released to a port of this host."""
+
+    repo: Repo
+    port: int
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        return ci_mlops(self.repo.path, *arguments)
+
+    def judged(self, files: dict[str, str], message: str) -> None:
+        self.repo.commit(files, message)
+        code, said, errors = self.run("run")
+        assert code == 0, said + errors
+
+    def promote(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        code, said, errors = self.run("promote", "production", "--json", *arguments)
+        assert said, errors
+        return code, json.loads(said)
+
+    def live(self) -> str:
+        code, said, errors = self.run("live", "production")
+        assert code == 0, errors
+        return said.strip()
+
+    def ask(self) -> requests.Response:
+        url = f"http://127.0.0.1:{self.port}/v2/models/small/infer"
+        return requests.post(url, json={"inputs": INPUTS}, timeout=20)
+
+    def versions(self) -> str:
+        return str(self.ask().json()["model_version"])
+
+    def controls(self) -> list[Path]:
+        return sorted((self.repo.path / ".mlops/r/production/run").glob("*.sock"))
+
+
+@pytest.fixture
+def site(repo: Repo) -> Iterator[Site]:
+    project.make(repo)
+    made = Site(repo, free_port())
+    text, _, _ = (repo.path / "mlops.yml").read_text(encoding="utf-8").partition("stages:")
+    release = RELEASE.replace("PORT", str(made.port))
+    repo.commit({"mlops.yml": f"{text}{release}"}, "Release it")
+    yield made
+    for control in made.controls():
+        try:
+            told, _ = worker.ask(control, "tell")
+        except OSError:
+            continue
+        psutil.Process(told["pid"]).kill()
+
+
+@dataclass
+class Traffic:
+    """Clients that ask without a pause, each over one connection, until told to end."""
+
+    site: Site
+    over: threading.Event = field(default_factory=threading.Event)
+    versions: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def client(self) -> None:
+        url = f"http://127.0.0.1:{self.site.port}/v2/models/small/infer"
+        with requests.Session() as session:
+            while not self.over.is_set():
+                try:
+                    found = session.post(url, json={"inputs": INPUTS}, timeout=20)
+                    found.raise_for_status()
+                    self.versions.append(found.json()["model_version"])
+                except requests.RequestException as fault:
+                    self.failed.append(str(fault))
+                time.sleep(0.005)
+
+    def __enter__(self) -> Self:
+        self.threads = [threading.Thread(target=self.client) for _ in range(3)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
+    site.judged({"note.txt": "1"}, "The first")
+    code, first = site.promote()
+    assert (code, first["kind"]) == (0, "promoted"), first["reason"]
+    assert site.live() == first["to"]
+    with Traffic(site) as traffic:
+        site.judged({"train.py": TRAIN}, "Another model")
+        code, second = site.promote("--reason", "more regular")
+        assert (code, second["kind"], second["previous"]) == (0, "promoted", first["to"])
+        names = [check["name"] for check in second["checks"]]
+        assert names.count("answer-time") == 1
+        assert names[-1] == "rollback-drill"
+        time.sleep(0.3)
+        code, said, errors = site.run("rollback", "production", "--reason", "a complaint")
+        assert code == 0, said + errors
+        time.sleep(0.3)
+    assert traffic.failed == []
+    short = [one["to"].removeprefix("sha256:")[:12] for one in (first, second)]
+    assert set(traffic.versions) == set(short)
+    assert traffic.versions[-1] == short[0]
+    assert site.live() == first["to"]
+    assert len(site.controls()) == 1, "what was rolled back is ended"
+    for flags, words in (
+        (["--to", "beef"], "--to: 'beef' begins none of the digests that were live in production"),
+        (["--to", short[0], "--id", "a b"], "--id: 'a b' is no id"),
+    ):
+        code, _, errors = site.run("rollback", "production", *flags)
+        assert (code, words in errors) == (2, True), errors
+    code, said, _ = site.run("rollback", "production", "--to", short[0])
+    assert (code, "ended before, rolled back" in said) == (0, True), "it is live already"
+    code, said, _ = site.run("history")
+    assert [line.split()[4:6] for line in said.splitlines() if "UTC" in line] == [
+        ["production", "rolled_back"],
+        ["production", "intent"],
+        ["production", "promoted"],
+        ["production", "intent"],
+        ["production", "promoted"],
+        ["production", "intent"],
+    ]
+    code, refused = site.promote()
+    assert (code, refused["kind"]) == (7, "blocked")
+    assert "rolled it back: a complaint; --again insists" in refused["reason"]
+    assert json.loads(site.run("why", "production", "--json")[1])[0]["commit"]
+    code, _, errors = site.run("rollback", "production")
+    assert code == 1
+    assert "nothing to go back to" in errors
