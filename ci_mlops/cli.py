@@ -239,7 +239,7 @@ def _promote(arguments: Namespace, environ: Environ) -> int:
     with _release(arguments, environ) as (release, repository):
         folder = _evidence_folder(arguments)
         offered = candidate.candidate(
-            folder, lambda run: _gate(arguments, run, environ), repository
+            folder, lambda run: _gate(arguments, run, environ), repository, stage=release.stage
         )
         intent = environment.intent(
             arguments.environment,
@@ -317,7 +317,7 @@ def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release,
     commands = Commands(environ=environ)
     try:
         with _ledger(arguments, environ) as ledger:
-            release = environment.opened(
+            opened = environment.opened(
                 name,
                 loaded.release[name],
                 root=root,
@@ -327,7 +327,8 @@ def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release,
                 commands=commands,
                 told=lambda step: print(f"   {step} ...", file=sys.stderr, flush=True),
             )
-            yield release, Repository.around(root, commands)
+            with opened as release:
+                yield release, Repository.around(root, commands)
     finally:
         commands.stop_all()
 

@@ -1,6 +1,9 @@
 """The door to a Docker daemon: build an image, and run one by digest with nothing it may change."""
 
 import contextlib
+import io
+import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,18 +82,29 @@ class Docker:
 
     def __init__(self, client: Any, host: str) -> None:
         """Take a client of the docker SDK; `host` is where published ports are reached."""
-        self._client = client
-        self._host = host
+        self.client = client
+        self.host = host
+        self.binding = "127.0.0.1" if host == "127.0.0.1" else ""
+        """The address of the host that a container's port is published at; empty for every one."""
 
     @classmethod
     @contextlib.contextmanager
-    def connected(cls, environ: Mapping[str, str]) -> Iterator["Docker"]:
-        """Yield the daemon that DOCKER_HOST names, or the local one. Raises OutsideError."""
+    def connected(cls, environ: Mapping[str, str], daemon: str | None = None) -> Iterator["Docker"]:
+        """Yield a daemon: the one that is named, else DOCKER_HOST's, else the local one.
+
+        Raises OutsideError where none answers.
+        """
         import docker
         from docker.errors import DockerException
 
+        where = daemon or environ.get("DOCKER_HOST", "")
+        ssh = where.startswith("ssh://")
         try:
-            client = docker.from_env(environment=dict(environ), timeout=API_TIMEOUT_S)
+            client = docker.from_env(
+                environment={**environ, "DOCKER_HOST": where} if where else dict(environ),
+                timeout=API_TIMEOUT_S,
+                use_ssh_client=ssh,
+            )
         except DockerException as fault:
             raise _unreachable(fault) from fault
         try:
@@ -98,7 +112,7 @@ class Docker:
         except (DockerException, OSError) as fault:
             client.close()
             raise _unreachable(fault) from fault
-        remote = urlsplit(environ.get("DOCKER_HOST", ""))
+        remote = urlsplit(where)
         host = remote.hostname if remote.scheme in {"tcp", "ssh", "http", "https"} else None
         with contextlib.closing(client):
             yield cls(client, host or "127.0.0.1")
@@ -121,7 +135,7 @@ class Docker:
         from docker.errors import APIError, BuildError
 
         try:
-            built, _ = self._client.images.build(
+            built, _ = self.client.images.build(
                 path=str(context),
                 dockerfile=dockerfile,
                 target=target,
@@ -140,7 +154,7 @@ class Docker:
             raise CannotLook(f"the image could not be built: {said}", place=dockerfile) from fault
         timed = layers.with_times(built.save(), epoch=epoch, below=self._base(arguments))
         with timed as archive:
-            (loaded,) = self._client.images.load(archive)
+            (loaded,) = self.client.images.load(archive)
         return self.image(loaded.id)
 
     def _base(self, arguments: Mapping[str, str]) -> tuple[str, ...]:
@@ -156,9 +170,9 @@ class Docker:
 
         try:
             try:
-                found = self._client.images.get(reference)
+                found = self.client.images.get(reference)
             except ImageNotFound:
-                found = self._client.images.pull(reference)
+                found = self.client.images.pull(reference)
         except APIError as fault:
             raise OutsideError(
                 f"image {reference} is neither here nor in a registry: {fault.explanation}",
@@ -183,24 +197,88 @@ class Docker:
         """
         from docker.errors import APIError
 
-        container = self._client.containers.create(
+        container = self.client.containers.create(
             image.digest,
-            read_only=True,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            user=UNPRIVILEGED if is_root(image.user) else image.user,
-            tmpfs={"/tmp": "size=64m"},  # noqa: S108 - inside the container
-            pids_limit=PROCESSES,
             environment=dict(environ or {}),
-            ports={f"{port}/tcp": ("127.0.0.1" if self._host == "127.0.0.1" else "", None)},
+            ports={f"{port}/tcp": (self.binding, None)},
             labels={"io.ci-mlops": "check"},
+            **hardened(image.user),
         )
         try:
             try:
                 container.start()
             except APIError as fault:
                 raise CannotLook(f"the image cannot be started: {fault.explanation}") from fault
-            yield Container(container, host=self._host, port=port)
+            yield Container(container, host=self.host, port=port)
+        finally:
+            container.remove(force=True)
+
+    def has(self, digest: str) -> bool:
+        """Whether an image is here. Raises OutsideError where the daemon does not say."""
+        from docker.errors import DockerException, ImageNotFound
+
+        try:
+            self.client.images.get(digest)
+        except ImageNotFound:
+            return False
+        except DockerException as fault:
+            raise _unreachable(fault) from fault
+        return True
+
+    def push(self, digest: str, repository: str, tag: str) -> None:
+        """Push an image. Raises OutsideError with what the registry says."""
+        from docker.errors import DockerException
+
+        try:
+            self.client.images.get(digest).tag(repository, tag)
+            told = self.client.images.push(repository, tag, stream=True, decode=True)
+            wrong = next((one["error"] for one in told if "error" in one), "")
+        except DockerException as fault:
+            wrong = str(fault)
+        if wrong:
+            raise OutsideError(
+                f"{repository}:{tag[:12]} cannot be pushed: {wrong.splitlines()[0][:300]}",
+                remedy="Log in to the registry, or name another `repository`",
+            )
+
+    def pull(self, repository: str, tag: str) -> None:
+        """Pull an image. Raises OutsideError with what the registry says."""
+        from docker.errors import DockerException
+
+        try:
+            self.client.images.pull(repository, tag=tag)
+        except DockerException as fault:
+            said = str(fault).splitlines()[0][:300]
+            raise OutsideError(
+                f"{repository}:{tag[:12]} cannot be pulled: {said}",
+                remedy="Log in to the registry on the host",
+            ) from fault
+
+    def copy(self, digest: str, source: "Docker") -> None:
+        """Take an image over from another daemon. Raises OutsideError."""
+        from docker.errors import DockerException
+
+        try:
+            with tempfile.TemporaryFile() as archive:
+                for piece in source.client.images.get(digest).save():
+                    archive.write(piece)
+                archive.seek(0)
+                self.client.images.load(archive)
+        except DockerException as fault:
+            raise OutsideError(f"{digest[:19]} cannot be brought to the host: {fault}") from fault
+
+    def file(self, digest: str, path: str) -> bytes:
+        """Return a file of an image. Raises CannotLook where there is none."""
+        from docker.errors import DockerException, NotFound
+
+        container = self.client.containers.create(digest, command=["true"])
+        try:
+            pieces, _ = container.get_archive(path)
+            with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
+                file = tar.extractfile(tar.getmembers()[0])
+                return file.read() if file else b""
+        except (NotFound, DockerException) as fault:
+            raise CannotLook("is not in the image", place=path) from fault
         finally:
             container.remove(force=True)
 
@@ -209,11 +287,23 @@ class Docker:
         from docker.errors import APIError
 
         with contextlib.suppress(APIError):
-            self._client.images.remove(image.digest)
+            self.client.images.remove(image.digest)
 
     def version(self) -> str:
         """The daemon's version."""
-        return str(self._client.version()["Version"])
+        return str(self.client.version()["Version"])
+
+
+def hardened(user: str) -> dict[str, Any]:
+    """Return how a server's container is confined: nothing to write but /tmp, no privilege."""
+    return {
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "user": UNPRIVILEGED if is_root(user) else user,
+        "tmpfs": {"/tmp": "size=64m"},  # noqa: S108 - inside the container
+        "pids_limit": PROCESSES,
+    }
 
 
 def is_root(user: str) -> bool:

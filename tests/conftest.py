@@ -138,3 +138,34 @@ def _base_archive() -> Path:
     subprocess.run([*as_root, "rm", "-rf", str(root)], check=True)
     part.rename(archive)
     return archive
+
+
+PROXY_IMAGE = "ci-mlops-test-proxy:bookworm"
+PROXY_DOCKERFILE = """\
+ARG BASE
+FROM ${BASE}
+RUN mkdir -p /var/log/apt && apt-get update -qq \\
+    && apt-get install -qq -y --no-install-recommends haproxy && rm -rf /var/lib/apt/lists/*
+USER haproxy
+"""
+
+
+@pytest.fixture(scope="session")
+def proxy_image(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an image of Debian's HAProxy, made once."""
+    import docker
+    from docker.errors import ImageNotFound
+
+    client = docker.from_env(timeout=600)
+    try:
+        client.images.get(PROXY_IMAGE)
+    except ImageNotFound:
+        folder = tmp_path_factory.mktemp("proxy")
+        (folder / "Dockerfile").write_text(PROXY_DOCKERFILE, encoding="utf-8")
+        arguments = {"BASE": serving_base}
+        client.images.build(
+            path=str(folder), buildargs=arguments, tag=PROXY_IMAGE, network_mode="host", rm=True
+        )
+    finally:
+        client.close()
+    return PROXY_IMAGE

@@ -35,6 +35,7 @@ SERVER_FILES = (
     "serving/worker.py",
 )
 """What of ci-mlops goes into an image: all that the server imports, and no more."""
+RECORDED_LAYER = f"ARG BASE\nFROM ${{BASE}}\nCOPY {bundle.RECORDED} /srv/bundle/{bundle.RECORDED}\n"
 CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 
@@ -89,15 +90,16 @@ def build(
         if not (side.root / settings.dockerfile).is_file():
             raise CannotLook(f"{settings.dockerfile} is missing", place="stages.image.dockerfile")
         arguments = {"BASE": settings.base} if settings.base else {}
-        return docker.build(
+        own = docker.build(
             side.root,
             dockerfile=settings.dockerfile,
             target=settings.target,
             arguments=arguments,
-            labels=labels,
+            labels={},
             epoch=epoch,
             fresh=fresh,
         )
+        return _with_recorded(docker, own, known, labels, epoch)
     environ = workspace.commands.environ
     short = ".".join(known.python.split(".")[:2])
     arguments = {"BASE": settings.base or f"python:{short}-slim-bookworm"}
@@ -113,6 +115,25 @@ def build(
             labels=labels,
             epoch=epoch,
             fresh=fresh,
+        )
+
+
+def _with_recorded(
+    docker: Docker | Buildah, own: Image, known: Judged, labels: Mapping[str, str], epoch: int
+) -> Image:
+    """Put the recorded answers into an image of the project's own, as ours has them."""
+    with tempfile.TemporaryDirectory(prefix="ci-mlops-image-") as folder:
+        context = Path(folder)
+        (context / "Dockerfile").write_text(RECORDED_LAYER, encoding="utf-8")
+        shutil.copyfile(known.bundle / bundle.RECORDED, context / bundle.RECORDED)
+        (context / bundle.RECORDED).chmod(0o644)
+        return docker.build(
+            context,
+            dockerfile="Dockerfile",
+            target=None,
+            arguments={"BASE": own.digest},
+            labels=labels,
+            epoch=epoch,
         )
 
 
