@@ -55,6 +55,7 @@ bench: setup
 	$(PY) -m benchmarks.broken_inputs --output build/broken_inputs.json
 	$(PY) -m benchmarks.chain --times 1 --output build/chain.json
 	$(PY) -m benchmarks.publications --count 20 --output build/publications.json
+	$(PY) -m benchmarks.serving --alone --rounds 3 --output build/serving.json
 	$(PY) -m benchmarks.release_crashes --kills 8 --output build/release_crashes.json
 	$(PY) -m benchmarks.ledger_races --rounds 2 --kills 8 --output build/ledger_races.json
 	$(PY) -m benchmarks.data_diff --rows 100000 --output build/data_diff.json
@@ -62,7 +63,8 @@ bench: setup
 lock:
 	$(COMPILE) --python-version 3.11 requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) --python-version 3.11 pyproject.toml -o requirements/runtime.txt
-	$(COMPILE) --python-version 3.11 --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --python-version 3.11 -c requirements/runtime.txt requirements/serving.in -o requirements/serving.txt
+	$(COMPILE) --python-version 3.11 --group dev -c requirements/runtime.txt -c requirements/serving.txt pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --python-version 3.11.5 requirements/deepchecks.in -o requirements/deepchecks.txt
 	$(COMPILE) --python-version 3.11 requirements/loaders.in -o requirements/loaders.txt
 	$(COMPILE) --python-version 3.11 examples/loans/requirements.in -o examples/loans/requirements.txt

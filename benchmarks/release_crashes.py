@@ -77,7 +77,10 @@ def bundles(folder: Path) -> list[str]:
         digest = bundle.write(
             made,
             Serve(signature=signature, model="model/weight", loader="scorer:load"),
-            Recorded(inputs=tuple(INPUTS), probabilities=((1 - p, p),), predicted=(int(p >= 0.5),)),
+            Recorded(
+                inputs=tuple(INPUTS),
+                outputs={"predict_proba": (1 - p, p), "predict": (int(p >= 0.5),)},
+            ),
             model=folder / "weight",
             root=folder,
             code=["scorer.py"],

@@ -238,6 +238,28 @@ def _chatops(arguments: Namespace, environ: Environ) -> int:
     return 0
 
 
+def _image(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import image
+    from ci_mlops.evidence import worst_outcome
+    from ci_mlops.progress import check_lines
+
+    checks = image.verify(
+        arguments.reference,
+        model=arguments.model,
+        rows=arguments.rows,
+        port=arguments.port,
+        ready_within_s=arguments.ready_within,
+        tolerance=arguments.tolerance,
+        environ=environ,
+    )
+    if arguments.json:
+        listed = [check.model_dump(mode="json") for check in checks]
+        print(json.dumps({"reference": arguments.reference, "checks": listed}, indent=1))
+    else:
+        print("\n".join(check_lines(checks)))
+    return 1 if worst_outcome(check.outcome for check in checks) in {"failed", "error"} else 0
+
+
 def _promote(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.github import Workflow
     from ci_mlops.release import candidate, environment
@@ -248,7 +270,7 @@ def _promote(arguments: Namespace, environ: Environ) -> int:
     with _release(arguments, environ) as (release, repository):
         folder = _evidence_folder(arguments)
         offered = candidate.candidate(
-            folder, lambda run: _gate(arguments, run, environ), repository
+            folder, lambda run: _gate(arguments, run, environ), repository, stage=release.stage
         )
         intent = environment.intent(
             arguments.environment,
@@ -326,18 +348,18 @@ def _release(arguments: Namespace, environ: Environ) -> "Iterator[tuple[Release,
     commands = Commands(environ=environ)
     try:
         with _ledger(arguments, environ) as ledger:
-            release = environment.opened(
+            opened = environment.opened(
                 name,
                 loaded.release[name],
                 root=root,
                 project=loaded.project,
                 model=loaded.model,
-                sensitive=loaded.data.sensitive,
                 ledger=ledger,
                 commands=commands,
                 told=lambda step: print(f"   {step} ...", file=sys.stderr, flush=True),
             )
-            yield release, Repository.around(root, commands)
+            with opened as release:
+                yield release, Repository.around(root, commands)
     finally:
         commands.stop_all()
 
@@ -462,6 +484,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "verdict": _verdict,
     "publish": _publish,
     "chatops": _chatops,
+    "image": _image,
     "promote": _promote,
     "rollback": _rollback,
     "history": _history,

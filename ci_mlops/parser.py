@@ -100,6 +100,19 @@ GitHub is asked. Others are answered once, and nothing runs.
   ci-mlops chatops
 """,
     ),
+    "image": (
+        "check that an image or a server speaks Open Inference as promised",
+        """\
+Starts an image by its digest, with a read-only file system, no capabilities and no privileges, and
+asks its server: ready in time, metadata, predictions, wrong input refused with 4xx and a clear
+line, no request lost on SIGTERM under load. Any Open Inference v2 server will do, not only ours;
+one at an address is asked the same, but not told to end.
+
+  ci-mlops image verify registry.example.org/loans@sha256:...
+  ci-mlops image verify loans:candidate --rows .mlops/evidence/image/recorded.json
+  ci-mlops image verify http://127.0.0.1:8080 --model loans
+""",
+    ),
     "promote": (
         "make what was judged live in an environment, verified in place",
         """\
@@ -278,6 +291,28 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         JSON,
     ),
     "chatops": (),
+    "image": (
+        (
+            "action",
+            {"choices": ("verify",), "help": "verify: ask everything; 1 on a fault"},
+        ),
+        ("reference", {"metavar": "REF|URL", "help": "an image, or the address of a server"}),
+        ("--model", {"default": "", "metavar": "NAME", "help": "default: the only one it serves"}),
+        (
+            "--rows",
+            {"type": Path, "metavar": "FILE", "help": "recorded rows and predictions, as JSON"},
+        ),
+        ("--port", {"type": int, "default": 8080, "help": "port in the image (default: 8080)"}),
+        (
+            "--ready-within",
+            {"type": float, "default": 60.0, "metavar": "S", "help": "seconds (default: 60)"},
+        ),
+        (
+            "--tolerance",
+            {"type": float, "default": 1e-6, "metavar": "X", "help": "default: 1e-6"},
+        ),
+        JSON,
+    ),
     "promote": (
         ("environment", {}),
         CONFIG,

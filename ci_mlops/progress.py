@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from ci_mlops.evidence import Outcome, Record, Run
+from ci_mlops.evidence import Check, Outcome, Record, Run
 from ci_mlops.github import printable
 from ci_mlops.verdict import Reason, Verdict
 
@@ -143,6 +143,17 @@ def verdict_lines(decided: Verdict, run: Run) -> list[str]:
         lines.append(f"   {SIGNS[reason.outcome].strip()} {printable(said)}")
         if reason.check is not None and reason.check.remedy:
             lines.append(f"      → {printable(reason.check.remedy)}")
+    return lines
+
+
+def check_lines(checks: Sequence[Check]) -> list[str]:
+    """Return checks as lines for a terminal, each with its remedy below."""
+    lines = []
+    for check in checks:
+        title = " · ".join(part for part in (check.name, check.slice) if part)
+        lines.append(f"{SIGNS[check.outcome].strip()} {printable(f'{title}: {check.message}')}")
+        if check.remedy:
+            lines.append(f"   → {printable(check.remedy)}")
     return lines
 
 

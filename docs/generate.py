@@ -15,7 +15,11 @@ from ci_mlops.dataset.settings import Contract, DataSettings
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
 from ci_mlops.publish.settings import PublishSettings
 from ci_mlops.release.entry import EXIT_CODES
-from ci_mlops.release.settings import CommandTargetSettings, ProcessTargetSettings
+from ci_mlops.release.settings import (
+    CommandTargetSettings,
+    DockerTargetSettings,
+    ProcessTargetSettings,
+)
 from ci_mlops.stages import STAGES
 from ci_mlops.verdict import Gate
 
@@ -28,6 +32,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "predictions": PredictionFiles,
     "gate": Gate,
     "publish": PublishSettings,
+    "release-docker": DockerTargetSettings,
     "release-process": ProcessTargetSettings,
     "release-command": CommandTargetSettings,
     **{stage.name: stage for stage in STAGES},

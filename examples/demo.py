@@ -20,7 +20,8 @@ from pathlib import Path
 from ci_mlops import config
 from ci_mlops.release.settings import ProcessTargetSettings
 from ci_mlops.serving import bundle, worker
-from ci_mlops.serving.client import Client, same_predictions
+from ci_mlops.serving.client import Client, infer_path
+from ci_mlops.serving.conformance import predictions
 
 TOP = Path(__file__).resolve().parents[1]
 LOANS = TOP / "examples" / "loans"
@@ -96,9 +97,10 @@ def asked(repository: Path) -> bool:
     (folder,) = repository.glob(".mlops/release/production/bundles/*")
     target = mlops.release["production"]
     assert isinstance(target, ProcessTargetSettings)
-    live = Client(url=f"http://{target.host}:{target.port}", model=mlops.project)
-    check = same_predictions(live, bundle.read_recorded(folder), 1e-6)
-    print(f"   {live.url}/v2/models/{live.model}/infer: {check.message}")
+    with contextlib.closing(Client(f"http://{target.host}:{target.port}")) as live:
+        recorded = bundle.read_recorded(folder)
+        check = predictions(live, model=mlops.project, recorded=recorded, tolerance=1e-6)
+        print(f"   {live.url}{infer_path(mlops.project)}: {check.message}")
     return check.outcome == "passed"
 
 

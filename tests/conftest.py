@@ -1,7 +1,10 @@
 """What every test may use: the commands door, git repositories, small records."""
 
+import gc
 import os
+import shutil
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,3 +78,94 @@ def repo(tmp_path: Path) -> Repo:
     made = Repo(path)
     made.git("init", "-q", "-b", "main")
     return made
+
+
+BASE_IMAGE = "ci-mlops-test-base:bookworm"
+LEFT_OUT = ("dev", "proc", "sys", "usr/share/doc", "usr/share/locale", "usr/share/man")
+
+
+@pytest.fixture(scope="session")
+def serving_base() -> str:
+    """Return an image with Debian's Python alone, made once; skips where no daemon answers."""
+    import docker
+    from docker.errors import DockerException, ImageNotFound
+
+    try:
+        with warnings.catch_warnings():
+            # The SDK leaves a socket open where nobody listens.
+            warnings.simplefilter("ignore", ResourceWarning)
+            try:
+                client = docker.from_env(timeout=600)
+            finally:
+                gc.collect()
+    except DockerException as fault:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI has no Docker daemon: {fault}")
+        pytest.skip("no Docker daemon answers")
+    try:
+        try:
+            client.images.get(BASE_IMAGE)
+        except ImageNotFound:
+            archive = _base_archive()
+            repository, _, tag = BASE_IMAGE.partition(":")
+            client.api.import_image_from_file(str(archive), repository=repository, tag=tag)
+    finally:
+        client.close()
+    return BASE_IMAGE
+
+
+def _base_archive() -> Path:
+    """Return the file system of the base image as an archive, made once by debootstrap."""
+    cache = Path(__file__).parents[1] / ".cache"
+    archive = cache / "base-bookworm.tar"
+    if archive.exists():
+        return archive
+    if shutil.which("debootstrap") is None and os.environ.get("CI") != "true":
+        pytest.skip("debootstrap is not installed")
+    root = cache / "base-bookworm"
+    shutil.rmtree(root, ignore_errors=True)
+    cache.mkdir(exist_ok=True)
+    wanted = "--include=ca-certificates,python3,python3-venv"
+    as_root = [] if os.getuid() == 0 else ["sudo"]
+    made = ["debootstrap", "--variant=minbase", wanted, "bookworm", str(root)]
+    subprocess.run([*as_root, *made], check=True, capture_output=True, timeout=600)
+    left_out = [
+        f"--exclude=./{name}/*" for name in (*LEFT_OUT, "var/cache/apt", "var/lib/apt/lists")
+    ]
+    part = archive.with_suffix(".part")
+    pack = ["tar", "-C", str(root), "--sort=name", "--mtime=@0", *left_out, "-cf", str(part), "."]
+    subprocess.run([*as_root, *pack], check=True, capture_output=True)
+    subprocess.run([*as_root, "rm", "-rf", str(root)], check=True)
+    part.rename(archive)
+    return archive
+
+
+PROXY_IMAGE = "ci-mlops-test-proxy:bookworm"
+PROXY_DOCKERFILE = """\
+ARG BASE
+FROM ${BASE}
+RUN mkdir -p /var/log/apt && apt-get update -qq \\
+    && apt-get install -qq -y --no-install-recommends haproxy && rm -rf /var/lib/apt/lists/*
+USER haproxy
+"""
+
+
+@pytest.fixture(scope="session")
+def proxy_image(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an image of Debian's HAProxy, made once."""
+    import docker
+    from docker.errors import ImageNotFound
+
+    client = docker.from_env(timeout=600)
+    try:
+        client.images.get(PROXY_IMAGE)
+    except ImageNotFound:
+        folder = tmp_path_factory.mktemp("proxy")
+        (folder / "Dockerfile").write_text(PROXY_DOCKERFILE, encoding="utf-8")
+        arguments = {"BASE": serving_base}
+        client.images.build(
+            path=str(folder), buildargs=arguments, tag=PROXY_IMAGE, network_mode="host", rm=True
+        )
+    finally:
+        client.close()
+    return PROXY_IMAGE

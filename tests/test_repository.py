@@ -121,5 +121,7 @@ def test_the_wheel_holds_what_an_editable_install_finds(tmp_path: Path) -> None:
     for starter in (TOP / "workflows").glob("*.yml"):
         assert f"ci_mlops/workflows/{starter.name}" in names
     assert "ci_mlops/requirements/deepchecks.txt" in names
+    assert "ci_mlops/requirements/serving.txt" in names
+    assert "ci_mlops/Dockerfile" in names
     assert "ci_mlops/schema/mlops.schema.json" in names
     assert "ci_mlops/model/host.py" in names

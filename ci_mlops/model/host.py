@@ -150,6 +150,9 @@ class Rows:
         pandas = _optional("pandas")
         if pandas is None:
             return None
+        block = self._block()
+        if block is not None:
+            return pandas.DataFrame(block.T, columns=self.names(), copy=False)
         made = {}
         for name, values in self.columns:
             if isinstance(values, tuple) and values[0] == "category":
@@ -163,11 +166,25 @@ class Rows:
             made[name] = pandas.Series(values)
         return pandas.DataFrame(made, columns=self.names(), index=range(self.count))
 
+    def _block(self):
+        """The columns as one array where they have one type, as pandas would lay them in memory."""
+        numpy = _optional("numpy")
+        values = [held for _, held in self.columns]
+        if numpy is None or not values or not isinstance(values[0], numpy.ndarray):
+            return None
+        dtype = values[0].dtype
+        if any(not isinstance(one, numpy.ndarray) or one.dtype != dtype for one in values):
+            return None
+        return numpy.stack(values)
+
     def array(self, dtype="float64"):
         """A two-dimensional numpy array, or None where numpy is not installed."""
         numpy = _optional("numpy")
         if numpy is None:
             return None
+        block = self._block()
+        if block is not None and block.dtype.kind in "fiub":
+            return numpy.ascontiguousarray(block.T, dtype=dtype)
         try:
             parts = [numpy.asarray(_plain(v), dtype=dtype) for _, v in self.columns]
         except (TypeError, ValueError) as fault:

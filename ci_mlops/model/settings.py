@@ -43,6 +43,9 @@ class ModelSettings(Value):
     """Time for loading, and for each answer."""
     memory_mb: Annotated[int, Field(ge=64)] = 4096
     """Memory that the model's process, with its children, may hold."""
+    recorded_rows: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Test rows that a bundle or an image's evidence holds with the answers that were judged, for
+    every later verification. Whoever can read it can read them."""
     card: Annotated[str, Field(min_length=1)] | None = None
     """The model card: Markdown, with YAML front matter for fields that policies ask for."""
 

@@ -1,4 +1,4 @@
-"""What may be promoted: a bundle that a trusted run judged, of the tree that is checked out."""
+"""What may be promoted: what a trusted run judged, of the tree that is checked out."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from ci_mlops.verdict import Gate, decide
 
 TRUSTED_EVENTS = frozenset({"push", "schedule", "workflow_dispatch", "repository_dispatch"})
 """Events that run what is in the repository already, never what somebody proposes."""
-STAGE = "serving"
+CHECKS = {"serving": "bundle", "image": "image"}
+"""By the stage that makes what is released: the check that observed its digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Candidate:
     """What evidence offers, and why it may not be promoted, if it may not."""
 
     digest: str
-    """`sha256:…` of the bundle; of a blocked one without a bundle, zeros."""
+    """`sha256:…` of the bundle or image; zeros where there is none, which is blocked."""
     commit: str
     blocked: str
     """Empty when it may be promoted."""
@@ -28,8 +29,10 @@ class Candidate:
     subjects: Mapping[str, str]
 
 
-def candidate(folder: Path, gate_of: Callable[[Run], Gate], repository: Repository) -> Candidate:
-    """Look at the evidence of a run, judged by the gate that `gate_of` gives for it.
+def candidate(
+    folder: Path, gate_of: Callable[[Run], Gate], repository: Repository, *, stage: str
+) -> Candidate:
+    """Look at what a stage made in a run, judged by the gate that `gate_of` gives for the run.
 
     Raises EvidenceError when there is none to look at.
     """
@@ -38,12 +41,12 @@ def candidate(folder: Path, gate_of: Callable[[Run], Gate], repository: Reposito
             "holds no evidence", place=str(folder), remedy="Run `ci-mlops run` first"
         )
     found = read_folder(folder)
-    bundle = bundle_of(found)
+    digest = digest_of(found, stage)
     run = found.run
     return Candidate(
-        digest=bundle or f"sha256:{'0' * 64}",
+        digest=digest or f"sha256:{'0' * 64}",
         commit=repository.commit("HEAD"),
-        blocked=_blocked(found, gate_of(found.run), repository, bundle),
+        blocked=_blocked(found, gate_of(run), repository, digest, stage),
         evidence={**run.records, "run": file_sha256(folder / "run.json")},
         subjects={
             subject.name.removeprefix("head."): subject.sha256
@@ -63,17 +66,17 @@ def require_trusted(workflow: Workflow) -> None:
         )
 
 
-def bundle_of(found: Folder) -> str:
-    """Return the digest of the bundle that a run made; empty where it made none."""
-    record = found.records.get(STAGE)
+def digest_of(found: Folder, stage: str) -> str:
+    """Return the digest of what a stage of a run made; empty where it made nothing."""
+    record = found.records.get(stage)
     checks = record.checks if isinstance(record, Record) else ()
     for check in checks:
-        if check.name == "bundle" and isinstance(check.observed, str):
+        if check.name == CHECKS[stage] and isinstance(check.observed, str):
             return check.observed
     return ""
 
 
-def _blocked(found: Folder, gate: Gate, repository: Repository, bundle: str) -> str:
+def _blocked(found: Folder, gate: Gate, repository: Repository, digest: str, stage: str) -> str:
     run = found.run
     tree = repository.tree()
     if not run.tree:
@@ -83,6 +86,8 @@ def _blocked(found: Folder, gate: Gate, repository: Repository, bundle: str) -> 
     decided = decide(gate, run, found.records)
     if decided.exit_code:
         return f"the verdict is {decided.outcome}: {decided.reasons[0].text}"
-    if not bundle:
-        return f"stage {STAGE} left no bundle: add `{STAGE}:` to `stages` in mlops.yml"
+    if not digest:
+        what = f"{CHECKS[stage]} to release: see its record"
+        missing = f"add `{stage}:` to `stages` in mlops.yml"
+        return f"stage {stage} left no {what if stage in found.records else missing}"
     return ""

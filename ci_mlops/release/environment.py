@@ -1,8 +1,11 @@
 """An environment of mlops.yml made ready: its target, what verifies it, and who asks for what."""
 
+import contextlib
+import functools
 import getpass
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,22 +13,29 @@ from pydantic import ValidationError
 
 from ci_mlops.checkout import Repository
 from ci_mlops.command import Commands
+from ci_mlops.containers import Docker
 from ci_mlops.errors import CannotLook, ConfigError, EvidenceError, OutsideError
 from ci_mlops.github import Workflow
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.release.candidate import Candidate
 from ci_mlops.release.command_target import CommandTarget
+from ci_mlops.release.docker_target import DockerTarget
 from ci_mlops.release.entry import Entry, line, moment
 from ci_mlops.release.ledger import Ledger
 from ci_mlops.release.process_target import ProcessTarget
 from ci_mlops.release.promote import Release
-from ci_mlops.release.settings import EnvironmentSettings, ProcessTargetSettings
+from ci_mlops.release.settings import (
+    DockerTargetSettings,
+    EnvironmentSettings,
+    ProcessTargetSettings,
+)
 from ci_mlops.release.target import Target
 from ci_mlops.release.verify import Verifier
 from ci_mlops.serving import bundle, start
 from ci_mlops.serving.bundle import Recorded
 
 
+@contextmanager
 def opened(
     name: str,
     settings: EnvironmentSettings,
@@ -33,55 +43,73 @@ def opened(
     root: Path,
     project: str,
     model: ModelSettings | None,
-    sensitive: Sequence[str],
     ledger: Ledger,
     commands: Commands,
     told: Callable[[str], None],
-) -> Release:
-    """Return an environment that can be promoted into; `root` is the folder of mlops.yml.
+) -> Iterator[Release]:
+    """Yield an environment that can be promoted into; `root` is the folder of mlops.yml.
 
-    Values of `sensitive` columns are kept out of its log of predictions.
-
-    Raises CannotLook when the interpreter of the model is missing.
+    Raises CannotLook when the interpreter of the model is missing, OutsideError when a Docker
+    daemon does not answer.
     """
-    made = root / ".mlops" / "cache" / "bundles"
-    target: Target
-    kept = [made]
-    if isinstance(settings, ProcessTargetSettings):
-        folder = (root / settings.folder / name).resolve()
-        kept.append(folder / "bundles")
-        target = ProcessTarget(
-            settings=settings,
-            folder=folder,
-            bundles=made,
-            flags=start.flags(model, root),
-            sensitive=tuple(sensitive),
-            commands=commands,
+    bundles = [root / ".mlops" / "cache" / "bundles"]
+    with contextlib.ExitStack() as stack:
+        target: Target
+        recorded: Callable[[str], Recorded] = functools.partial(_recorded, bundles)
+        if isinstance(settings, ProcessTargetSettings):
+            folder = (root / settings.folder / name).resolve()
+            target = ProcessTarget(
+                settings=settings,
+                folder=folder,
+                bundles=bundles[0],
+                flags=start.flags(model, root),
+                commands=commands,
+            )
+            bundles.append(folder / "bundles")
+        elif isinstance(settings, DockerTargetSettings):
+            docker = _daemons(settings, commands.environ, stack)
+            target = DockerTarget(
+                settings=settings,
+                name=f"ci-mlops-{project}-{name}",
+                docker=docker[0],
+                builder=docker[1],
+            )
+            recorded = target.recorded
+        else:
+            target = CommandTarget(settings=settings, root=root, commands=commands)
+        yield Release(
+            ledger=ledger,
+            target=target,
+            verify=Verifier(
+                settings=settings.verify, model=project, recorded=recorded, live=target.live
+            ),
+            told=told,
+            stage=settings.stage,
+            abandoned_after_s=60 * settings.abandoned_after_minutes,
         )
-    else:
-        target = CommandTarget(settings=settings, root=root, commands=commands)
 
-    def recorded(digest: str) -> Recorded:
-        for one in kept:
-            folder = one / digest.removeprefix("sha256:")
-            if folder.is_dir():
-                try:
-                    return bundle.read_recorded(folder)
-                except CannotLook as fault:
-                    raise OutsideError(fault.fault, place=fault.place) from fault
-        raise OutsideError(
-            f"the recorded answers of {digest[:19]} are not here",
-            remedy="Run `ci-mlops run --no-cache` for its commit, which records them",
-        )
 
-    return Release(
-        ledger=ledger,
-        target=target,
-        verify=Verifier(
-            settings=settings.verify, model=project, recorded=recorded, live=target.live
-        ),
-        told=told,
-        abandoned_after_s=60 * settings.abandoned_after_minutes,
+def _daemons(
+    settings: DockerTargetSettings, environ: Mapping[str, str], stack: contextlib.ExitStack
+) -> tuple[Docker, Docker]:
+    """Return the daemon of the host, and the one where images were built."""
+    builder = stack.enter_context(Docker.connected(environ))
+    if settings.daemon is None:
+        return builder, builder
+    return stack.enter_context(Docker.connected(environ, settings.daemon)), builder
+
+
+def _recorded(bundles: Sequence[Path], digest: str) -> Recorded:
+    for one in bundles:
+        folder = one / digest.removeprefix("sha256:")
+        if folder.is_dir():
+            try:
+                return bundle.read_recorded(folder)
+            except CannotLook as fault:
+                raise OutsideError(fault.fault, place=fault.place) from fault
+    raise OutsideError(
+        f"the recorded answers of {digest[:19]} are not here",
+        remedy="Run `ci-mlops run --no-cache` for its commit, which records them",
     )
 
 

@@ -9,7 +9,7 @@ from ci_mlops.checkout import Repository
 from ci_mlops.errors import EvidenceError
 from ci_mlops.evidence import Folder, Record, file_sha256, read_folder
 from ci_mlops.release import history
-from ci_mlops.release.candidate import TRUSTED_EVENTS, bundle_of
+from ci_mlops.release.candidate import CHECKS, TRUSTED_EVENTS, digest_of
 from ci_mlops.release.entry import Written
 from ci_mlops.release.ledger import Ledger
 
@@ -119,12 +119,18 @@ def _judged_here(
     named = {subject.name: subject.sha256 for subject in found.run.subjects}
     named |= {f"evidence of {stage}": sha for stage, sha in found.run.records.items()}
     named["run.json"] = file_sha256(folder / "run.json")
-    named["bundle"] = bundle_of(found).removeprefix("sha256:")
+    named |= {name: sha.removeprefix("sha256:") for name, sha in _made(found).items()}
     what = next((name for name, sha in named.items() if sha.startswith(start)), None)
     if what is None:
         return None
     mine = [one for one in entries if one.entry.evidence.get("run") == named["run.json"]]
     return _judged(found, what, mine, repository)
+
+
+def _made(found: Folder) -> dict[str, str]:
+    """Return the digests of the bundle and of the image that a run made, where it made any."""
+    made = {what: digest_of(found, stage) for stage, what in CHECKS.items()}
+    return {what: digest for what, digest in made.items() if digest}
 
 
 def _judged(found: Folder, what: str, entries: Sequence[Written], repository: Repository) -> Judged:
@@ -135,8 +141,7 @@ def _judged(found: Folder, what: str, entries: Sequence[Written], repository: Re
         if one.name.startswith("head.")
     }
     models = {name: sha for name, sha in digests.items() if name.startswith(("model", "predict"))}
-    bundle = bundle_of(found)
-    models |= {"bundle": bundle} if bundle else {}
+    models |= _made(found)
     changed = " (with changes that are in no commit)" if run.head.endswith("+changes") else ""
     commit = run.head.removesuffix("+changes")
     return Judged(

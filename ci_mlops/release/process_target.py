@@ -40,8 +40,6 @@ class ProcessTarget:
     """Where bundles that were just made are found, each in a folder by its digest."""
     flags: Sequence[str]
     """How the model is loaded, as `serving.start` says it."""
-    sensitive: tuple[str, ...] = ()
-    """Columns whose values are never kept."""
     commands: Commands
 
     def live(self) -> Slot | None:
@@ -113,9 +111,7 @@ class ProcessTarget:
         flags = [*self.flags, "--control", str(control)]
         if self.settings.log_predictions:
             flags += ["--log", str(self.folder / "predictions")]
-            flags += [
-                f"--log-without={one}" for one in (*self.settings.log_without, *self.sensitive)
-            ]
+            flags += [f"--log-without={one}" for one in self.settings.log_without]
         log = self.folder / f"{control.stem}.log"
         with log.open("wb") as printed:
             process = self.commands.start(

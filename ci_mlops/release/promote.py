@@ -46,6 +46,8 @@ class Release:
     ledger: Ledger
     target: Target
     verify: Verify
+    stage: str = "serving"
+    """The stage whose evidence names what is released."""
     told: Callable[[str], None] = lambda _: None
     """Hears each of STEPS before it is taken."""
     abandoned_after_s: float = 1800.0

@@ -1,6 +1,7 @@
 """The `release` section of mlops.yml: environments by name, each with its target."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,7 +14,7 @@ class VerifySettings(Value):
     ready_within_s: Annotated[float, Field(gt=0, le=3600)] = 30
     """Time until it is ready."""
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.000_001
-    """How far a probability may lie from the judged one, absolute or as a share of it."""
+    """How far a number may lie from the judged one, relative where it is above 1."""
     requests: Annotated[int, Field(ge=20, le=100_000)] = 200
     """Recorded rows that are replayed, one in a request."""
     max_errors_percent: Annotated[float, Field(ge=0, le=100)] = 0
@@ -25,6 +26,9 @@ class VerifySettings(Value):
 
 class EnvironmentRules(Value):
     """How a release into an environment is verified, and how long it may take."""
+
+    stage: ClassVar[Literal["serving", "image"]] = "serving"
+    """The stage that makes what is released: a bundle, or an image."""
 
     verify: VerifySettings = VerifySettings()
     """What a candidate must show in place."""
@@ -40,6 +44,36 @@ class CommandTargetSettings(EnvironmentRules):
     """Shell words before the verb, such as `./deploy.sh production`."""
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """How long each call may take."""
+
+
+class DockerTargetSettings(EnvironmentRules):
+    """Containers on one Docker host, by digest, and HAProxy in front of them."""
+
+    stage: ClassVar[Literal["serving", "image"]] = "image"
+
+    target: Literal["docker"]
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    """The clients' port on the host."""
+    host: str = "127.0.0.1"
+    """The clients' address on the host; `0.0.0.0` for every one."""
+    daemon: Annotated[str, Field(min_length=1)] | None = None
+    """The host's Docker daemon, such as `ssh://deploy@models.example.org`; default: DOCKER_HOST, or
+    the local one."""
+    repository: Annotated[str, Field(min_length=1)] | None = None
+    """Where images are pushed and pulled, such as `registry.example.org/team/loans`; default: they
+    go from daemon to daemon."""
+    proxy: Annotated[str, Field(min_length=1)] = "haproxy:3.2"
+    """The image of HAProxy, 2.4 or newer; name it with its digest."""
+    container_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    """The port that the server in the image listens on."""
+    memory_mb: Annotated[int, Field(ge=16)] | None = None
+    """Memory that a container may hold."""
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    """Processors that a container may use."""
+    environment: Mapping[str, str] = {}
+    """Variables of each container, such as CI_MLOPS_LOG_SAMPLE. They are no place for secrets."""
+    log_predictions: bool = True
+    """Whether each prediction is written to the container's output (CI_MLOPS_LOG=-)."""
 
 
 class ProcessTargetSettings(EnvironmentRules):
@@ -60,6 +94,7 @@ class ProcessTargetSettings(EnvironmentRules):
 
 
 EnvironmentSettings = Annotated[
-    ProcessTargetSettings | CommandTargetSettings, Field(discriminator="target")
+    ProcessTargetSettings | DockerTargetSettings | CommandTargetSettings,
+    Field(discriminator="target"),
 ]
 EnvironmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]

@@ -1,5 +1,6 @@
 """What is looked at in place: ready, the judged answers, errors, and times beside what is live."""
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,10 +10,12 @@ from typing import Any
 from ci_mlops.evidence import Check, Limit
 from ci_mlops.release.settings import VerifySettings
 from ci_mlops.release.target import Phase, Slot
-from ci_mlops.serving import client
+from ci_mlops.serving import conformance
 from ci_mlops.serving.bundle import Recorded
-from ci_mlops.serving.client import Client, Unanswered
+from ci_mlops.serving.client import Client, Unanswered, until_ready
+from ci_mlops.serving.rows import PREDICTIONS
 
+TIMEOUT_S = 10.0
 BLOCK = 10
 """Requests in a turn of one side."""
 
@@ -39,32 +42,47 @@ class Verifier:
 
     def _checks(self, slot: Slot, phase: Phase) -> Iterator[Check]:
         settings = self.settings
-        asked = Client(url=slot.url, model=self.model)
         recorded = self.recorded(slot.digest)
         where = "drill" if phase == "drill" else f"{phase} the switch"
-        try:
-            yield client.ready(asked, settings.ready_within_s, slice_=where)
-            yield client.same_predictions(asked, recorded, settings.tolerance, slice_=where)
+        within_s = settings.ready_within_s
+        seconds = until_ready(slot.url, within_s=within_s, runs=lambda: True)
+        yield conformance.ready(seconds, within_s, slice_=where)
+        with contextlib.ExitStack() as stack:
+            asked = self._asked(slot, stack)
+            yield conformance.predictions(
+                asked.client,
+                model=self.model,
+                recorded=recorded,
+                tolerance=settings.tolerance,
+                slice_=where,
+            )
             if phase == "drill":
                 return
             live = self.live() if phase == "before" else None
-            other = None
-            if live is not None and live.digest != slot.digest:
-                other = Client(url=live.url, model=self.model)
+            apart = live is not None and live.digest != slot.digest
+            other = self._asked(live, stack) if live and apart else None
             errors, ours, theirs = _replayed(asked, other, recorded, settings.requests)
             yield _error_rate(errors, settings, where)
             if other is not None and theirs and settings.max_slowdown_percent is not None:
                 yield _slowdown(ours, theirs, settings.max_slowdown_percent, where)
-        finally:
-            asked.close()
+
+    def _asked(self, slot: Slot, stack: contextlib.ExitStack) -> "_Asked":
+        made = stack.enter_context(contextlib.closing(Client(slot.url, timeout_s=TIMEOUT_S)))
+        return _Asked(client=made, model=self.model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    client: Client
+    model: str
 
 
 def _replayed(
-    asked: Client, other: Client | None, recorded: Recorded, requests: int
+    asked: _Asked, other: _Asked | None, recorded: Recorded, requests: int
 ) -> tuple[int, list[float], list[float]]:
     """Replay rows in turns; return errors, and milliseconds of the candidate and the live one."""
     errors, ours, theirs = 0, list[float](), list[float]()
-    rows = [_row(recorded, n) for n in range(len(recorded.predicted))]
+    rows = [(recorded.row(n), _expected(recorded, n)) for n in range(recorded.rows)]
     for start in range(0, requests, BLOCK):
         block = [rows[n % len(rows)] for n in range(start, min(start + BLOCK, requests))]
         for inputs, expected in block:
@@ -77,23 +95,22 @@ def _replayed(
     return errors, ours, theirs
 
 
-def _row(recorded: Recorded, n: int) -> tuple[list[Mapping[str, Any]], Any]:
-    inputs: list[Mapping[str, Any]] = [
-        {**one, "shape": [1], "data": [one["data"][n]]} for one in recorded.inputs
-    ]
-    return inputs, recorded.predicted[n]
+def _expected(recorded: Recorded, n: int) -> Any:
+    """Return the class that was judged for a row; None of numbers, which are compared elsewhere."""
+    predicted = recorded.outputs.get(PREDICTIONS)
+    one = predicted[n] if predicted and len(predicted) == recorded.rows else None
+    return None if isinstance(one, float) else one
 
 
-def _timed(asked: Client, inputs: list[Mapping[str, Any]], expected: Any) -> float | None:
+def _timed(asked: _Asked, inputs: Sequence[Mapping[str, Any]], expected: Any) -> float | None:
     """Return the milliseconds of an answer; None where there was none, or another than expected."""
     begun = time.perf_counter()
     try:
-        found = asked.infer(inputs)["predicted"]["data"]
-    except (Unanswered, KeyError, TypeError):
+        found = asked.client.predictions(asked.model, inputs)
+    except Unanswered:
         return None
     taken = 1000 * (time.perf_counter() - begun)
-    right = expected is None or isinstance(expected, float) or found == [expected]
-    return taken if right else None
+    return taken if expected is None or list(found.get(PREDICTIONS, ())) == [expected] else None
 
 
 def _error_rate(errors: int, settings: VerifySettings, where: str) -> Check:

@@ -10,7 +10,7 @@ from ci_mlops.errors import Stop
 from ci_mlops.serving import bundle, worker
 from ci_mlops.serving.app import Service
 from ci_mlops.serving.models import Piped
-from ci_mlops.serving.prediction_log import LogSettings
+from ci_mlops.serving.prediction_log import log_settings
 
 
 def main() -> int:
@@ -36,12 +36,11 @@ def main() -> int:
     except Stop as fault:
         print(f"error: {fault}", file=sys.stderr)
         return fault.exit_code
-    log = LogSettings(folder=given.log, without=tuple(given.log_without)) if given.log else None
     service = Service(
         model=model,
         signature=serve.signature,
         digest=bundle.digest(given.bundle),
-        log=log,
+        log=log_settings(serve.signature, given.log, without=given.log_without),
     )
     try:
         own = worker.listen(given.host, given.port)

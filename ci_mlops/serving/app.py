@@ -8,12 +8,22 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ci_mlops import __version__
@@ -47,6 +57,8 @@ class Service:
     digest: str
     """What was released, `sha256:…`; its beginning is the model's version."""
     log: LogSettings | None = None
+    output: BinaryIO | None = None
+    """Where a log to standard output is written; by default there."""
     draining: bool = False
     """Whether the process is about to end, and so not ready."""
     closing: bool = False
@@ -60,6 +72,9 @@ class Service:
 
     def __post_init__(self) -> None:
         """Register the metrics and start the prediction log."""
+        self._outputs = [one["name"] for one in rows.described(self.signature)]
+        for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+            self.registry.register(collector)
         of = {"registry": self.registry}
         self.requests = Counter(
             "ci_mlops_inference_requests",
@@ -91,6 +106,7 @@ class Service:
                 self.log,
                 {"model": self.signature.name, "version": self.version},
                 self.dropped.inc,
+                output=self.output,
             )
             if self.log
             else None
@@ -107,7 +123,9 @@ class Service:
     async def _inferred(self, raw: bytes) -> tuple[int, dict[str, Any]]:
         try:
             request = json.loads(raw, parse_constant=_refuse)
-            body = rows.encode(self.signature, request, max_rows=MAX_ROWS)
+            given = rows.values(self.signature, request)
+            body = rows.encode(self.signature, given, max_rows=MAX_ROWS)
+            wanted = rows.asked(request, self._outputs)
         except WrongInput as fault:
             return 400, {"error": str(fault)}
         except (ValueError, RecursionError) as fault:
@@ -119,20 +137,13 @@ class Service:
         name = request.get("id")
         request_id = name if isinstance(name, str) and name else str(uuid.uuid4())
         if self.prediction_log is not None:
-            given = {one["name"]: one["data"] for one in request["inputs"]}
             self.prediction_log.add(request_id, given, found)
         told = {"model_name": self.signature.name, "model_version": self.version}
-        return 200, {**told, "id": request_id, "outputs": found}
+        kept = [one for one in found if one["name"] in wanted]
+        return 200, {**told, "id": request_id, "outputs": kept}
 
     def metadata(self) -> dict[str, Any]:
         """Describe the model: what it takes and what it answers."""
-        predicted = rows.datatype(self.signature.classes) if self.signature.classes else "FP64"
-        outputs: list[dict[str, Any]] = [
-            {"name": "predicted", "datatype": predicted, "shape": [-1]}
-        ]
-        if self.signature.classes and self.signature.scores:
-            shape = [-1, len(self.signature.classes)]
-            outputs.insert(0, {"name": "probabilities", "datatype": "FP64", "shape": shape})
         return {
             "name": self.signature.name,
             "versions": [self.version],
@@ -141,7 +152,7 @@ class Service:
                 {"name": column.name, "datatype": column.datatype, "shape": [-1]}
                 for column in self.signature.columns
             ],
-            "outputs": outputs,
+            "outputs": rows.described(self.signature),
         }
 
 
@@ -159,7 +170,12 @@ def application(service: Service) -> FastAPI:
 
     @app.get("/v2")
     async def server() -> dict[str, Any]:
-        return {"name": "ci-mlops", "version": __version__, "extensions": []}
+        return {"name": "ci-mlops", "version": __version__, "extensions": ["model_repository"]}
+
+    @app.post("/v2/repository/index")
+    async def index() -> list[dict[str, str]]:
+        state = "UNAVAILABLE" if service.draining else "READY"
+        return [{"name": service.signature.name, "version": service.version, "state": state}]
 
     @app.get("/v2/health/live")
     async def live() -> dict[str, bool]:
@@ -179,7 +195,8 @@ def application(service: Service) -> FastAPI:
     for place in (path, f"{path}/versions/{service.version}"):
         app.get(place)(metadata)
         app.get(f"{place}/ready")(ready)
-        app.post(f"{place}/infer")(_infer(service))
+        # A plain route, and before the others: this is what is called all day.
+        app.router.routes.insert(0, Route(f"{place}/infer", _infer(service), methods=["POST"]))
     return app
 
 

@@ -6,12 +6,13 @@ and the bytes of each file, so two bundles of one digest answer alike in the sam
 """
 
 import json
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import file_sha256, text_sha256
@@ -38,11 +39,45 @@ class Recorded(Value):
 
     schema_version: Literal[1] = 1
     inputs: Many[Mapping[str, Any]]
-    """As in a request of the Open Inference Protocol."""
-    probabilities: Many[Many[float]] | None = None
-    """Shape (n, k), for the sorted classes; None where the model gives none."""
-    predicted: Many[str | int | float | bool]
-    """Classes after the threshold, or values, shape (n,)."""
+    """As in a request of the Open Inference Protocol, a tensor for each column."""
+    outputs: Mapping[str, Many[str | int | float | bool]]
+    """What is predicted, flat, by the name of the output; empty where nothing was judged."""
+
+    @property
+    def rows(self) -> int:
+        """The number of rows, n."""
+        return int(self.inputs[0]["shape"][0])
+
+    def row(self, n: int) -> list[dict[str, Any]]:
+        """Return the inputs of one row."""
+        found = []
+        for one in self.inputs:
+            width = len(one["data"]) // self.rows
+            data = one["data"][n * width : (n + 1) * width]
+            found.append({**one, "shape": [1, *one["shape"][1:]], "data": data})
+        return found
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for name, sizes in _sizes(self.inputs, self.outputs):
+            if not self.rows or any(size % self.rows or not size for size in sizes):
+                raise ValueError(f"{name} does not have a value for each of {self.rows} rows")
+        return self
+
+
+def _sizes(
+    inputs: Sequence[Mapping[str, Any]], outputs: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield how many values each tensor has. Raises ValueError where one is none."""
+    for one in inputs:
+        shape, data = one.get("shape"), one.get("data")
+        if not (isinstance(shape, list) and shape and all(type(size) is int for size in shape)):
+            raise ValueError('each input needs a "shape" of whole numbers')
+        if not isinstance(data, list) or not {"name", "datatype"} <= set(one):
+            raise ValueError('each input needs "name", "datatype" and a list "data"')
+        yield str(one["name"]), [len(data), math.prod(shape)]
+    for name, values in outputs.items():
+        yield name, [len(values)]
 
 
 def write(
@@ -93,7 +128,12 @@ def read_serve(folder: Path) -> Serve:
 
 def read_recorded(folder: Path) -> Recorded:
     """Read the rows and answers of a bundle. Raises CannotLook."""
-    return _read(folder / RECORDED, Recorded)
+    return read_recorded_at(folder / RECORDED)
+
+
+def read_recorded_at(path: Path) -> Recorded:
+    """Read a file of rows with the answers that were judged. Raises CannotLook."""
+    return _read(path, Recorded)
 
 
 def settings(
@@ -119,4 +159,5 @@ def _read(path: Path, kind: type[Kind]) -> Kind:
     except ValidationError as fault:
         first = fault.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise CannotLook(f"{where}: {first['msg']}", place=str(path)) from fault
+        said = f"{where}: {first['msg']}" if where else first["msg"]
+        raise CannotLook(said, place=str(path)) from fault

@@ -1,17 +1,21 @@
 """What was asked and answered, one JSON line a row, written beside the requests and not in them."""
 
-import contextlib
+import errno
 import json
+import os
 import queue
 import random
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from pydantic import Field
 
+from ci_mlops.errors import OutsideError
+from ci_mlops.serving.signature import Signature
 from ci_mlops.values import Many, Share, Value
 
 MAX_WAITING = 1000
@@ -22,26 +26,43 @@ class LogSettings(Value):
     """Which predictions are kept, and what of them."""
 
     folder: Annotated[str, Field(min_length=1)]
-    """Where `predictions-YYYY-MM-DD.jsonl` are written, a file for each day in UTC."""
+    """Where `predictions-YYYY-MM-DD.jsonl` are written, a file for each day in UTC; `-` for
+    standard output."""
     sample: Share = 1.0
     """Share of the requests that are kept."""
     without: Many[str] = ()
     """Columns whose values are not kept, such as sensitive ones."""
 
 
+def log_settings(
+    signature: Signature, folder: str | None, *, sample: float = 1.0, without: Sequence[str] = ()
+) -> LogSettings | None:
+    """Return settings that leave out sensitive columns too; None without a folder."""
+    if not folder:
+        return None
+    hidden = (column.name for column in signature.columns if column.sensitive)
+    return LogSettings(folder=folder, sample=sample, without=(*without, *hidden))
+
+
 class PredictionLog:
     """Appends rows in a thread of its own, so that a slow disk slows no answer."""
 
     def __init__(
-        self, settings: LogSettings, about: Mapping[str, str], dropped: Callable[[], None]
+        self,
+        settings: LogSettings,
+        about: Mapping[str, str],
+        dropped: Callable[[], None],
+        output: BinaryIO | None = None,
     ) -> None:
         """Start the thread; `about` is told with each row, `dropped` is called for each loss.
 
-        Raises OSError when the folder cannot be made.
+        Raises OutsideError when the folder cannot be written to.
         """
         self.settings = settings
         self.folder = Path(settings.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.output = (output or sys.stdout.buffer) if settings.folder == "-" else None
+        if self.output is None:
+            _make(self.folder)
         self.about = dict(about)
         self.dropped = dropped
         self._random = random.Random()  # noqa: S311 - a sample is no secret
@@ -86,11 +107,31 @@ class PredictionLog:
         while (rows := self._waiting.get()) is not None:
             text = "".join(f"{json.dumps(row)}\n" for row in rows)
             name = f"predictions-{rows[0]['time'][:10]}.jsonl"
-            with contextlib.suppress(OSError):
-                with (self.folder / name).open("a", encoding="utf-8") as file:
-                    file.write(text)
-                continue
-            self.dropped()
+            try:
+                self._append(name, text.encode())
+            except OSError:  # a full disk ends no predictions; the counter tells of it
+                self.dropped()
+
+    def _append(self, name: str, data: bytes) -> None:
+        if self.output is not None:
+            self.output.write(data)
+            self.output.flush()
+            return
+        with (self.folder / name).open("ab") as file:
+            file.write(data)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as fault:
+        raise OutsideError(
+            f"no prediction log can be written there: {fault.strerror}",
+            place=str(folder),
+            remedy="Name a folder that may be written to, or `-` for standard output",
+        ) from fault
 
 
 def _row(output: Mapping[str, Any], n: int, count: int) -> Any:

@@ -1,5 +1,7 @@
 """What a served model takes and answers: the columns as they were judged, classes, threshold."""
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -52,8 +54,13 @@ class Column(Value):
     categories: Many[Class] = ()
     ordered: bool = False
     unit: str = ""
+    texts: bool = False
+    """Whether every value in the data that was judged was a text."""
+    sensitive: bool = False
+    """Whether its values are kept out of the prediction log."""
 
-    def header(self) -> dict[str, Any]:
+    @cached_property
+    def header(self) -> Mapping[str, Any]:
         """Return what describes the column on the way to the model."""
         told: dict[str, Any] = {"name": self.name, "kind": self.kind, "dtype": self.dtype}
         if self.kind == "category":
@@ -73,7 +80,7 @@ class Signature(Value):
     task: Literal["binary", "multiclass", "regression"]
     columns: Annotated[Many[Column], Field(min_length=1)]
     classes: Many[Class] = ()
-    """The sorted classes, the columns of `probabilities`; empty for regressions."""
+    """The sorted classes, the columns of `predict_proba`; empty for regressions."""
     positive: int | None = None
     """Position of the positive class, of binary tasks."""
     threshold: Share = 0.5
@@ -81,7 +88,9 @@ class Signature(Value):
     """Whether the model answers probabilities, and not labels alone."""
 
 
-def column_of(described: dict[str, Any], *, nulls: bool) -> Column:
+def column_of(
+    described: dict[str, Any], *, nulls: bool, texts: bool = False, sensitive: bool = False
+) -> Column:
     """Return the column that a header of the wire describes."""
     kind = described["kind"]
     datatype: Datatype = "BYTES"
@@ -97,4 +106,6 @@ def column_of(described: dict[str, Any], *, nulls: bool) -> Column:
         categories=tuple(described.get("categories", ())),
         ordered=described.get("ordered", False),
         unit=described.get("unit", ""),
+        texts=texts,
+        sensitive=sensitive,
     )

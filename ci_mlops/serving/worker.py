@@ -57,14 +57,19 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    service: Service, own: socket.socket, control: Path | None, begun: Callable[[], None]
+    service: Service,
+    own: socket.socket,
+    control: Path | None,
+    begun: Callable[[], None],
+    *,
+    linger_s: float = LINGER_S,
 ) -> None:
     """Answer until SIGTERM, SIGINT or the control socket says to stop; then drain, and return.
 
     `begun` is called when all of them work.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(service, own, control, begun).run())
+        runner.run(_Worker(service, own, control, begun, linger_s).run())
 
 
 class _Worker:
@@ -74,8 +79,10 @@ class _Worker:
         own: socket.socket,
         control: Path | None,
         begun: Callable[[], None],
+        linger_s: float,
     ) -> None:
         self.begun = begun
+        self.linger_s = linger_s
         self.service = service
         self.own = own
         self.control = control
@@ -114,7 +121,7 @@ class _Worker:
     async def _drain(self) -> None:
         self.service.draining = self.service.closing = True
         if self.control is None or self.front is not None:
-            await asyncio.sleep(LINGER_S)
+            await asyncio.sleep(self.linger_s)
         for server in self.servers.values():
             server.close()
         for connection in list(self.state.connections):

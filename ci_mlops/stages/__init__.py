@@ -3,6 +3,7 @@
 from ci_mlops.stage import Stage
 from ci_mlops.stages.behaviour import BehaviourStage
 from ci_mlops.stages.data import DataStage
+from ci_mlops.stages.image import ImageStage
 from ci_mlops.stages.latency import LatencyStage
 from ci_mlops.stages.model import ModelStage
 from ci_mlops.stages.policy import PolicyStage
@@ -15,4 +16,5 @@ STAGES: tuple[type[Stage], ...] = (
     PolicyStage,
     LatencyStage,
     ServingStage,
+    ImageStage,
 )

@@ -20,7 +20,7 @@ project: loans
 data: {{test: test.csv, key: id, label: approved}}
 model: {{task: binary, path: weight.txt, loader: "scorer:load"}}
 stages:
-  serving: {{recorded_rows: 10}}
+  serving:
 release:
   production:
     target: process

@@ -18,7 +18,9 @@ CODES = {"passes": 0, "fails": 1}
 
 
 @pytest.mark.parametrize("case", FOLDERS, ids=lambda one: one.relative_to(CASES).as_posix())
-def test_case(case: Path, repo: Repo) -> None:
+def test_case(case: Path, repo: Repo, request: pytest.FixtureRequest) -> None:
+    if case.parts[-3] == "image":
+        request.getfixturevalue("serving_base")
     base = case / "base"
     if base.is_dir():
         shutil.copytree(base, repo.path, dirs_exist_ok=True)

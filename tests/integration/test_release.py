@@ -21,7 +21,7 @@ from tests.project import ci_mlops
 RELEASE = """\
 stages:
   policy: {packs: [no-regression]}
-  serving: {recorded_rows: 20}
+  serving:
 release:
   production:
     target: process

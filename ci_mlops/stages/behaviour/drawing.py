@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
-from hypothesis.configuration import set_hypothesis_home_dir
+from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
 from hypothesis.errors import HypothesisDeprecationWarning
 
 from ci_mlops.dataset.domain import Cell, Column, Domain
@@ -20,26 +20,31 @@ BY_HYPOTHESIS = 50
 """Rows that Hypothesis draws; the vectorised rest takes a thousandth of its time for each."""
 NULL_SHARE = 0.1
 QUIET: dict[str, Any] = {
+    "backend": "hypothesis",
     "deadline": None,
+    "derandomize": False,
     "print_blob": False,
     "report_multiple_bugs": False,
     "suppress_health_check": list(HealthCheck),
     "verbosity": Verbosity.quiet,
 }
+"""Whatever a profile could say otherwise, as Hypothesis' own does where `CI` is set."""
 
 
 @contextlib.contextmanager
 def apart() -> Iterator[None]:
     """Let Hypothesis leave no files in the working directory, and not mind what other threads do.
 
-    It warns when Python's global random state changes, as another stage may do at any time.
+    It warns when Python's global random state changes, as another stage may do at any time. Its
+    home is the whole process's, so it is put back for whoever else uses Hypothesis there.
     """
+    home = storage_directory(intent_to_write=False).home_directory
     set_hypothesis_home_dir(os.devnull)
     try:
         with warnings.catch_warnings(action="ignore", category=HypothesisDeprecationWarning):
             yield
     finally:
-        set_hypothesis_home_dir(None)
+        set_hypothesis_home_dir(home)
 
 
 def cell(column: Column, *, seen: Cell = None) -> st.SearchStrategy[Cell]:

@@ -104,6 +104,8 @@ def shrunk(
             smallest[:] = [example]
             raise _Broken
 
+    # Otherwise a pytest around us that was given `--hypothesis-seed` takes the database away.
+    vars(search)["_hypothesis_internal_database_key"] = b"example"
     try:
         with apart():
             search()

@@ -14,15 +14,10 @@ class ServingStage(Stage):
     question: ClassVar[str] = "Does it answer over HTTP as it was judged?"
     uses: ClassVar[tuple[str, ...]] = ("data.test", "data.train", "model", "code")
 
-    recorded_rows: Annotated[int, Field(ge=1, le=1000)] = 32
-    """Test rows that the bundle holds with the answers that were judged, for every later
-    verification. Whoever can read the bundle can read them."""
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.000_001
-    """How far a probability may lie from the judged one, absolute or as a share of it."""
+    """How far a number may lie from the judged one, relative where it is above 1."""
     ready_within_s: Annotated[float, Field(gt=0, le=3600)] = 30
     """How long the server may take until it is ready."""
-    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
-    """Decides which test rows are recorded."""
 
     def run(self, workspace: Workspace) -> Findings:
         """Make head's bundle and try it. Raises CannotLook."""

@@ -9,20 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from ci_mlops.serving.bundle import Recorded
-from ci_mlops.serving.signature import Column, Signature
 
 ROWS = [0.1, 0.9, 0.4, 0.6]
-SIGNATURE = Signature(
-    name="m",
-    task="binary",
-    columns=(Column(name="x", datatype="FP64", kind="array", dtype="<f8"),),
-    classes=(0, 1),
-    positive=1,
-)
 RECORDED = Recorded(
     inputs=({"name": "x", "shape": [4], "datatype": "FP64", "data": ROWS},),
-    probabilities=tuple((1 - x, x) for x in ROWS),
-    predicted=(0, 1, 0, 1),
+    outputs={
+        "predict_proba": tuple(value for x in ROWS for value in (1 - x, x)),
+        "predict": (0, 1, 0, 1),
+    },
 )
 KINDS = (
     "never ready",
@@ -79,8 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
         flat = [value for x in rows for value in (1 - x, x)]
         picks = [int(x >= 0.5) for x in rows] if classes is None else classes
         outputs = [
-            {"name": "probabilities", "shape": [len(rows), 2], "datatype": "FP64", "data": flat},
-            {"name": "predicted", "shape": [len(picks)], "datatype": "INT64", "data": picks},
+            {"name": "predict_proba", "shape": [len(rows), 2], "datatype": "FP64", "data": flat},
+            {"name": "predict", "shape": [len(picks)], "datatype": "INT64", "data": picks},
         ]
         self._send(200, {"model_name": "m", "outputs": outputs, **more})
 

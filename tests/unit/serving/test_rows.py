@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_mlops.bundling import as_json
 from ci_mlops.model import wire
 from ci_mlops.serving import rows
 from ci_mlops.serving.rows import WrongInput
 from ci_mlops.serving.signature import Column, Signature, column_of
-from ci_mlops.stages.serving.making import as_json
 
-WHOLE, BROKEN = st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False) | st.just(math.nan)
+WHOLE, BROKEN = (
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False) | st.just(math.nan),
+)
 MOMENTS = st.datetimes(
     min_value=pd.Timestamp("1700-01-01").to_pydatetime(),
     max_value=pd.Timestamp("2200-01-01").to_pydatetime(),
@@ -40,7 +43,9 @@ def frame_of(values: list[tuple[Any, ...]]) -> pd.DataFrame:
 
 def signature_of(frame: pd.DataFrame, *, nulls: bool = True) -> Signature:
     header, _ = wire.encode(frame)
-    columns = tuple(column_of(one, nulls=nulls) for one in header["columns"])
+    columns = tuple(
+        column_of(one, nulls=nulls, texts=one["name"] == "text") for one in header["columns"]
+    )
     return Signature(name="m", task="regression", columns=columns)
 
 
@@ -56,6 +61,10 @@ def request_of(frame: pd.DataFrame, signature: Signature) -> dict[str, Any]:
             for column in signature.columns
         ]
     }
+
+
+def encode(signature: Signature, request: Any, *, max_rows: int) -> rows.Body:
+    return rows.encode(signature, rows.values(signature, request), max_rows=max_rows)
 
 
 @given(
@@ -76,7 +85,7 @@ def test_a_request_is_what_the_gate_gave_the_model(values: list[tuple[Any, ...]]
     frame = frame_of(values)
     signature = signature_of(frame)
     sent = json.loads(json.dumps(request_of(frame, signature)))
-    header, body = rows.encode(signature, sent, max_rows=10)
+    header, body = encode(signature, sent, max_rows=10)
     told, expected = wire.encode(frame)
     assert header["rows"] == told["rows"]
     for one, other in zip(header["columns"], told["columns"], strict=True):
@@ -97,10 +106,18 @@ GIVEN = {"name": "x", "shape": [1], "datatype": "FP64", "data": [1.5]}
         ({"inputs": [{**GIVEN, "data": 1.5}]}, "input 'x' has no list \"data\""),
         ({"inputs": []}, "input 'x' is missing; the model takes x"),
         ({"inputs": [GIVEN, {**GIVEN, "name": "y"}]}, "input 'y' is unknown"),
-        ({"inputs": [{**GIVEN, "data": []}]}, "0 rows were given; 1 to 2 are allowed"),
-        ({"inputs": [{**GIVEN, "data": [1.0] * 3}]}, "3 rows were given"),
-        ({"inputs": [{**GIVEN, "shape": [2]}]}, "needs the shape [1] or [1, 1]"),
-        ({"inputs": [{**GIVEN, "datatype": "FP32"}]}, "needs the datatype FP64"),
+        (
+            {"inputs": [{**GIVEN, "shape": [0], "data": []}]},
+            "0 rows were given; 1 to 2 are allowed",
+        ),
+        ({"inputs": [{**GIVEN, "shape": [3], "data": [1.0] * 3}]}, "3 rows were given"),
+        ({"inputs": [{**GIVEN, "shape": [2]}]}, "input 'x' has 1 values for the shape [2]"),
+        ({"inputs": [{**GIVEN, "shape": [1, 1, 1]}]}, "needs the shape [1] or [1, 1]"),
+        ({"inputs": [{**GIVEN, "shape": [True]}]}, "needs a shape of whole numbers"),
+        ({"inputs": [{**GIVEN, "shape": []}]}, "needs a shape of whole numbers"),
+        ({"inputs": [{**GIVEN, "datatype": "FP65"}]}, "needs a datatype, such as FP64"),
+        ({"inputs": [{**GIVEN, "shape": [2], "data": [[1.5], 2]}]}, "mixes lists and values"),
+        ({"inputs": [{**GIVEN, "data": [1e999]}]}, "holds a number that FP64 cannot"),
         ({"inputs": [{**GIVEN, "data": [None]}]}, "input 'x' may not be null"),
         ({"inputs": [{**GIVEN, "data": ["1.5"]}]}, "input 'x' needs numbers"),
         ({"inputs": [{**GIVEN, "data": [True]}]}, "input 'x' needs numbers"),
@@ -110,7 +127,7 @@ GIVEN = {"name": "x", "shape": [1], "datatype": "FP64", "data": [1.5]}
 def test_what_is_wrong_is_said(request_: Any, words: str) -> None:
     signature = Signature(name="m", task="regression", columns=(ONE,))
     with pytest.raises(WrongInput) as caught:
-        rows.encode(signature, request_, max_rows=2)
+        encode(signature, request_, max_rows=2)
     assert words in str(caught.value)
 
 
@@ -121,7 +138,8 @@ def test_what_is_wrong_is_said(request_: Any, words: str) -> None:
         ("whole", 2**63, "INT64 cannot"),
         ("yes", 1, "needs true or false"),
         ("yes", None, "may not be null"),
-        ("text", ["a"], "holds a list or an object"),
+        ("text", {"a": 1}, "needs texts"),
+        ("text", 7, "needs texts"),
         ("text", None, "may not be null"),
         ("kind", "z", "none of its 3 categories"),
         ("kind", None, "may not be null"),
@@ -140,8 +158,41 @@ def test_each_kind_of_column_refuses_what_is_none_of_its_own(
     (one,) = [given for given in request_["inputs"] if given["name"] == column]
     one["data"] = [value]
     with pytest.raises(WrongInput, match=words) as caught:
-        rows.encode(signature, request_, max_rows=10)
+        encode(signature, request_, max_rows=10)
     assert repr(column) in str(caught.value)
+
+
+def test_clients_may_send_other_numbers_lists_in_lists_or_one_matrix() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+    signature = signature_of(frame)
+    expected = encode(signature, request_of(frame, signature), max_rows=2)
+    matrix_ = {"name": "rows", "shape": [2, 2], "datatype": "FP32", "data": [[1.0, 3.0], [2.0, 4]]}
+    assert encode(signature, {"inputs": [matrix_]}, max_rows=2) == expected
+    nested = [
+        {**one, "shape": [2, 1], "data": [[v] for v in one["data"]]}
+        for one in request_of(frame, signature)["inputs"]
+    ]
+    assert encode(signature, {"inputs": nested}, max_rows=2) == expected
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+    request_ = request_of(frame, signature_of(frame))
+    request_["inputs"][1] |= {"shape": [1], "data": [3]}
+    with pytest.raises(WrongInput, match="input 'b' has 1 values, and 'a' has 2"):
+        encode(signature_of(frame), request_, max_rows=9)
+
+
+def test_some_outputs_may_be_asked_for() -> None:
+    names = ["predict_proba", "predict"]
+    assert rows.asked({}, names) == set(names)
+    assert rows.asked({"outputs": [{"name": "predict"}]}, names) == {"predict"}
+    with pytest.raises(
+        WrongInput, match="output 'logits' is unknown; the model answers predict_proba"
+    ):
+        rows.asked({"outputs": [{"name": "logits"}]}, names)
+    with pytest.raises(WrongInput, match="no list of objects"):
+        rows.asked({"outputs": "predict"}, names)
 
 
 # --- answers ------------------------------------------------------------------------------------
@@ -162,31 +213,31 @@ def data(outputs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_the_threshold_decides() -> None:
     found = rows.outputs(BINARY, *matrix(0.3, 0.7, 0.2, 0.8, width=2, classes=["no", "yes"]))
-    assert data(found) == {"probabilities": [0.3, 0.7, 0.2, 0.8], "predicted": ["no", "yes"]}
+    assert data(found) == {"predict_proba": [0.3, 0.7, 0.2, 0.8], "predict": ["no", "yes"]}
     assert found[0]["shape"] == [2, 2]
     assert found[0]["parameters"] == {"classes": '["no", "yes"]'}
 
 
 def test_scores_come_in_the_order_of_the_sorted_classes() -> None:
     found = rows.outputs(BINARY, *matrix(0.9, 0.1, width=2, classes=["yes", "no"]))
-    assert data(found) == {"probabilities": [0.1, 0.9], "predicted": ["yes"]}
+    assert data(found) == {"predict_proba": [0.1, 0.9], "predict": ["yes"]}
 
 
 def test_one_score_is_that_of_the_positive_class() -> None:
     body = struct.pack("<2d", 0.75, 0.9)
     found = rows.outputs(BINARY, {"kind": "vector"}, body)
-    assert data(found) == {"probabilities": [0.25, 0.75, 1 - 0.9, 0.9], "predicted": ["no", "yes"]}
+    assert data(found) == {"predict_proba": [0.25, 0.75, 1 - 0.9, 0.9], "predict": ["no", "yes"]}
 
 
 def test_several_classes_and_numbers_for_them() -> None:
     many = Signature(name="m", task="multiclass", columns=(ONE,), classes=(1, 2, 3))
     found = rows.outputs(many, *matrix(0.2, 0.5, 0.3, width=3, classes=[1.0, 2.0, 3.0]))
-    assert data(found)["predicted"] == [2]
+    assert data(found)["predict"] == [2]
     assert found[1]["datatype"] == "INT64"
     labels = many.model_copy(update={"scores": False})
-    assert data(rows.outputs(labels, {"kind": "labels"}, b'["3", 1]')) == {"predicted": [3, 1]}
+    assert data(rows.outputs(labels, {"kind": "labels"}, b'["3", 1]')) == {"predict": [3, 1]}
     assert data(rows.outputs(labels, {"kind": "vector"}, struct.pack("<d", 2.0))) == {
-        "predicted": [2]
+        "predict": [2]
     }
 
 

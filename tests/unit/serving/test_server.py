@@ -80,7 +80,9 @@ def served(folder: Path) -> Iterator[Served]:
     digest = bundle.write(
         folder / "bundle",
         Serve(signature=signature, model="model/weights", loader="scorer:load"),
-        Recorded(inputs=tuple(inputs(0.7)), probabilities=((0.3, 0.7),), predicted=("yes",)),
+        Recorded(
+            inputs=tuple(inputs(0.7)), outputs={"predict_proba": (0.3, 0.7), "predict": ("yes",)}
+        ),
         model=folder / "weights",
         root=folder,
         code=["scorer.py"],
@@ -164,6 +166,7 @@ def test_metrics_count_answers_by_status(server: Served) -> None:
     text = requests.get(f"{server.url}/metrics", timeout=9).text
     assert f'ci_mlops_model_info{{digest="{server.digest}",model="small"' in text
     assert "ci_mlops_inference_duration_seconds_bucket" in text
+    assert "process_resident_memory_bytes" in text
 
 
 def test_predictions_are_kept_a_line_a_row_without_what_is_left_out(server: Served) -> None:
@@ -176,8 +179,8 @@ def test_predictions_are_kept_a_line_a_row_without_what_is_left_out(server: Serv
         time.sleep(0.05)
     assert [one["row"] for one in rows] == [0, 1]
     assert rows[1]["inputs"] == {"x": 0.9}
-    assert rows[1]["probabilities"] == [1 - 0.9, 0.9]
-    assert rows[1]["predicted"] == "yes"
+    assert rows[1]["predict_proba"] == [1 - 0.9, 0.9]
+    assert rows[1]["predict"] == "yes"
     assert rows[1]["model"] == "small"
 
 

@@ -141,7 +141,7 @@ class Slow(Sound):
     def score(self, rows):
         import time
 
-        time.sleep(0.02 * len(rows))
+        time.sleep(0.002 * len(rows))
         return super().score(rows)
 
 

@@ -1,8 +1,16 @@
 """Rows drawn from a domain, and failing ones made small."""
 
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
 
 from ci_mlops.dataset.domain import Domain, learn
 from ci_mlops.dataset.settings import DataSettings
@@ -10,6 +18,7 @@ from ci_mlops.errors import CannotLook
 from ci_mlops.stages.behaviour.asking import Spent
 from ci_mlops.stages.behaviour.drawing import drawn, special
 from ci_mlops.stages.behaviour.shrinking import Shape, shrunk
+from tests.conftest import clean_environ
 
 
 @pytest.fixture(name="frame", scope="module")
@@ -155,3 +164,74 @@ def test_the_smallest_so_far_comes_back_when_the_time_is_over(
     found = shrunk(domain, row, breaks, shape=Shape(), number=0)
     assert found is not None
     assert found["income"].iloc[0] > 100
+
+
+# --- others who use Hypothesis, and the same rows everywhere ------------------------------------
+
+
+def above_4000(some: pd.DataFrame) -> str:
+    return "high" if some["income"].iloc[0] > 4000 else ""
+
+
+def used(domain: Domain, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows that were drawn, and after them one that was made small."""
+    rows = drawn(domain, frame, rows=60, number=3)
+    high = first(frame, frame["income"] > 4500)
+    small = shrunk(domain, high, above_4000, shape=Shape(), number=0)
+    assert small is not None
+    assert small["income"].iloc[0] == 4001
+    return pd.concat([rows, small])
+
+
+def test_whoever_else_uses_hypothesis_is_not_disturbed(
+    domain: Domain, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = storage_directory(intent_to_write=False).home_directory
+    monkeypatch.chdir(tmp_path)
+    set_hypothesis_home_dir(tmp_path / "home")
+    profile, state = hypothesis.settings.default, random.getstate()
+    try:
+        assert used(domain, frame).equals(used(domain, frame))
+        assert storage_directory(intent_to_write=False).home_directory == tmp_path / "home"
+    finally:
+        set_hypothesis_home_dir(before)
+    assert (hypothesis.settings.default, random.getstate()) == (profile, state)
+    assert not (tmp_path / ".hypothesis").exists()
+
+
+@pytest.mark.parametrize("forced", [0, 7])
+def test_the_seed_of_a_pytest_around_changes_nothing(
+    domain: Domain, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, forced: int
+) -> None:
+    usual = used(domain, frame)
+    monkeypatch.setattr("hypothesis.core.global_force_seed", forced)  # `--hypothesis-seed`
+    assert used(domain, frame).equals(usual)
+
+
+SAME = """
+import hashlib
+import pandas as pd
+from ci_mlops.dataset.domain import learn
+from ci_mlops.dataset.settings import DataSettings
+from ci_mlops.stages.behaviour.drawing import drawn
+frame = pd.DataFrame({"n": range(90), "x": [0.5 * n for n in range(90)], "c": list("abc") * 30})
+settings = DataSettings(test="t", label="y")
+domain = learn([frame], list(frame), settings, ranges={}, categories={})
+print(hashlib.sha256(drawn(domain, frame, rows=200, number=5).to_csv().encode()).hexdigest())
+"""
+
+
+def test_the_same_seed_makes_the_same_rows_on_a_laptop_and_in_ci(tmp_path: Path) -> None:
+    found = set()
+    for extra in ({"CI": "true", "PYTHONHASHSEED": "1"}, {"CI": "", "PYTHONHASHSEED": "2"}):
+        done = subprocess.run(
+            [sys.executable, "-c", SAME],
+            cwd=tmp_path,
+            env=clean_environ({**extra, "PYTHONPATH": os.pathsep.join(sys.path)}),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found.add(done.stdout)
+    assert len(found) == 1
+    assert list(tmp_path.iterdir()) == []

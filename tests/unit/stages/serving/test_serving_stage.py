@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ci_mlops import bundling
 from ci_mlops.command import Commands
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
 from ci_mlops.serving import bundle
 from ci_mlops.stage import Findings, Workspace
-from ci_mlops.stages.serving import ServingStage, making
+from ci_mlops.stages.serving import ServingStage
 from tests.unit.stages.behaviour import behaviour_spaces as make
 from tests.unit.stages.behaviour import planted
 
@@ -56,15 +57,20 @@ def test_what_was_judged_is_what_is_served(
     if labels is not None:
         frame = frame.assign(approved=np.resize(labels, len(frame)))
     space = workspace(tmp_path, commands, settings(model, task), frame)
-    found = ServingStage(recorded_rows=25).run(space)
+    found = ServingStage().run(space)
     assert [(one.name, one.outcome) for one in found.checks] == [
         ("bundle", "passed"),
         ("ready", "passed"),
+        ("server-metadata", "passed"),
+        ("model-metadata", "passed"),
+        ("live", "passed"),
+        ("model-ready", "passed"),
+        ("answers", "passed"),
         ("predictions", "passed"),
         ("wrong-input", "passed"),
         ("ends-gracefully", "passed"),
     ]
-    assert check(found, "predictions").rows == 25
+    assert check(found, "predictions").rows == 32
     assert {one.name for one in found.metrics} == {"bundle-size", "answer-p50", "answer-p95"}
     digest = str(check(found, "bundle").observed)
     folder = space.cache / "bundles" / digest.removeprefix("sha256:")
@@ -76,22 +82,22 @@ def test_the_same_input_is_the_same_bundle_and_another_is_not(
     tmp_path: Path, commands: Commands
 ) -> None:
     space = workspace(tmp_path, commands, "sound")
-    digests = []
+    digests = list[str]()
     for change in ("", "", "another"):
         (space.head.root / "code.py").write_text(change, encoding="utf-8")
-        digests.append(check(ServingStage(recorded_rows=5).run(space), "bundle").observed)
+        digests.append(bundling._made(space, space.head)[1])
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_old_bundles_are_removed(
     tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making, "KEPT", 2)
+    monkeypatch.setattr(bundling, "KEPT", 2)
     space = workspace(tmp_path, commands, "sound")
     digests: list[str] = []
     for change in ("1", "2", "1", "3"):
         (space.head.root / "code.py").write_text(change, encoding="utf-8")
-        folder, digest = making.make(ServingStage(recorded_rows=5), space, "small")
+        folder, digest = bundling._made(space, space.head)
         os.utime(folder, (len(digests), len(digests)))
         digests.append(digest)
     kept = {f"sha256:{one.name}" for one in (space.cache / "bundles").iterdir()}
@@ -100,10 +106,11 @@ def test_old_bundles_are_removed(
 
 def test_a_damaged_bundle_is_made_anew(tmp_path: Path, commands: Commands) -> None:
     space = workspace(tmp_path, commands, "sound")
-    first = check(ServingStage(recorded_rows=5).run(space), "bundle").observed
+    first = check(ServingStage().run(space), "bundle").observed
     folder = space.cache / "bundles" / str(first).removeprefix("sha256:")
     (folder / "recorded.json").write_text("{}", encoding="utf-8")
-    again = ServingStage(recorded_rows=5).run(space)
+    del space._made["bundle", "head"]
+    again = ServingStage().run(space)
     assert check(again, "bundle").observed == first
     assert check(again, "predictions").outcome == "passed"
 
@@ -123,12 +130,12 @@ def test_a_server_that_cannot_load_the_model_says_why(tmp_path: Path, commands: 
     found = ServingStage().run(space)
     one = check(found, "ready")
     assert one.outcome == "failed"
-    assert one.message.startswith("The server did not start. It printed: error: ")
+    assert one.message.startswith("The server was not ready within 30 s. It printed: error: ")
     assert "needs the package no_such_package" in one.message
     assert len(found.checks) == 2
 
 
 def test_there_must_be_a_model(tmp_path: Path, commands: Commands) -> None:
     files = ModelSettings(task="binary", predictions=PredictionFiles(test="p.csv"))
-    with pytest.raises(CannotLook, match="there is no model file, so there is nothing to serve"):
+    with pytest.raises(CannotLook, match="head has no model file, so there is nothing to serve"):
         ServingStage().run(workspace(tmp_path, commands, files))

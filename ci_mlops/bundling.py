@@ -1,4 +1,4 @@
-"""Head's bundle: model and code as they stand, and rows with the answers that were judged."""
+"""A side's bundle: model and code as they stand, and rows with the answers that were judged."""
 
 import shutil
 import tempfile
@@ -16,32 +16,36 @@ from ci_mlops.model.predict import positive_class
 from ci_mlops.model.predictions import Predictions
 from ci_mlops.serving import bundle
 from ci_mlops.serving.bundle import Recorded, Serve
+from ci_mlops.serving.rows import PREDICTIONS, PROBABILITIES
 from ci_mlops.serving.signature import Column, Signature, column_of
 from ci_mlops.stage import Side, Workspace
-from ci_mlops.stages.serving import ServingStage
 
 KEPT = 10
 """Bundles in the cache; a released one is kept by its target."""
 
 
-def make(settings: ServingStage, workspace: Workspace, project: str) -> tuple[Path, str]:
-    """Return the folder and the digest of head's bundle, made unless it is there already.
+def make(workspace: Workspace, side: Side) -> tuple[Path, str]:
+    """Return the folder and the digest of a side's bundle, made unless it is there already.
 
     Raises CannotLook when there is no model file, or it does not answer.
     """
-    head = workspace.head
-    model = head.model
+    return workspace.once(("bundle", side.name), lambda: _made(workspace, side))
+
+
+def _made(workspace: Workspace, side: Side) -> tuple[Path, str]:
+    model = side.model
     if model is None or model.path is None:
         raise CannotLook(
-            "there is no model file, so there is nothing to serve",
+            f"{side.name} has no model file, so there is nothing to serve",
             place="model.path",
             remedy="Give `model.path`, or leave this stage out",
         )
-    predictions = workspace.predictions(model=head, data=head, part="test")
-    frame = workspace.table(head, "test").frame[list(predictions.inputs)]
-    signature = _signature(project, workspace, predictions, frame)
-    picks = np.random.default_rng(settings.seed).permutation(len(frame))
-    picks = np.sort(picks[: settings.recorded_rows])
+    predictions = workspace.predictions(model=side, data=side, part="test")
+    frame = workspace.table(side, "test").frame[list(predictions.inputs)]
+    signature = _signature(workspace, side, predictions, frame)
+    askable = np.flatnonzero(~np.isinf(frame.select_dtypes("float")).any(axis=1))  # JSON has no inf
+    picks = np.random.default_rng(workspace.seed).permutation(askable)
+    picks = np.sort(picks[: model.recorded_rows])
     serve = Serve(signature=signature, model=f"model/{Path(model.path).name}", loader=model.loader)
     bundles = workspace.cache / "bundles"
     bundles.mkdir(parents=True, exist_ok=True)
@@ -51,9 +55,9 @@ def make(settings: ServingStage, workspace: Workspace, project: str) -> tuple[Pa
             made,
             serve,
             _recorded(signature, frame.iloc[picks], predictions, picks),
-            model=head.root / model.path,
-            root=head.root,
-            code=_code(workspace, head),
+            model=side.root / model.path,
+            root=side.root,
+            code=_code(workspace, side),
         )
         final = bundles / digest.removeprefix("sha256:")
         if final.exists() and bundle.digest(final) != digest:
@@ -73,33 +77,37 @@ def _prune(bundles: Path) -> None:
 
 
 def _signature(
-    project: str, workspace: Workspace, predictions: Predictions, frame: pd.DataFrame
+    workspace: Workspace, side: Side, predictions: Predictions, frame: pd.DataFrame
 ) -> Signature:
-    head = workspace.head
-    assert head.model is not None
+    assert side.model is not None
     classes = tuple(_plain(one) for one in predictions.classes)
     positive = None
-    if head.model.task == "binary" and len(classes) == 2:
-        positive = classes.index(_plain(positive_class(predictions.classes, head.data.positive)))
+    if side.model.task == "binary" and len(classes) == 2:
+        positive = classes.index(_plain(positive_class(predictions.classes, side.data.positive)))
     return Signature(
-        name=project,
-        task=head.model.task,
-        columns=_columns(workspace, frame),
+        name=workspace.project,
+        task=side.model.task,
+        columns=_columns(workspace, side, frame),
         classes=classes,
         positive=positive,
-        threshold=head.model.threshold,
+        threshold=side.model.threshold,
         scores=predictions.scores is not None,
     )
 
 
-def _columns(workspace: Workspace, frame: pd.DataFrame) -> tuple[Column, ...]:
+def _columns(workspace: Workspace, side: Side, frame: pd.DataFrame) -> tuple[Column, ...]:
     header, _ = wire.encode(frame)
     both = [frame]
-    if workspace.head.data.train is not None:
-        train = workspace.table(workspace.head, "train").frame
+    if side.data.train is not None:
+        train = workspace.table(side, "train").frame
         both.append(train[[name for name in frame if name in train]])
     return tuple(
-        column_of(one, nulls=any(one["name"] in f and f[one["name"]].isna().any() for f in both))
+        column_of(
+            one,
+            nulls=any(one["name"] in f and f[one["name"]].isna().any() for f in both),
+            texts=all(isinstance(value, str) for value in frame[one["name"]].dropna()),
+            sensitive=one["name"] in side.data.sensitive,
+        )
         for one in header["columns"]
     )
 
@@ -107,9 +115,12 @@ def _columns(workspace: Workspace, frame: pd.DataFrame) -> tuple[Column, ...]:
 def _recorded(
     signature: Signature, frame: pd.DataFrame, predictions: Predictions, picks: np.ndarray
 ) -> Recorded:
-    scores = None
+    outputs: dict[str, tuple[Any, ...]] = {}
     if predictions.scores is not None:
-        scores = tuple(tuple(float(one) for one in row) for row in predictions.scores[picks])
+        outputs[PROBABILITIES] = tuple(
+            float(one) for row in predictions.scores[picks] for one in row
+        )
+    outputs[PREDICTIONS] = tuple(_plain(one) for one in predictions.predicted[picks])
     return Recorded(
         inputs=tuple(
             {
@@ -120,8 +131,7 @@ def _recorded(
             }
             for column in signature.columns
         ),
-        probabilities=scores,
-        predicted=tuple(_plain(one) for one in predictions.predicted[picks]),
+        outputs=outputs,
     )
 
 

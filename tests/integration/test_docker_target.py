@@ -1,0 +1,350 @@
+"""A judged image made live on a real Docker host behind a real HAProxy, and taken back."""
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import docker
+import pytest
+import requests
+
+from ci_mlops.containers import Docker
+from ci_mlops.errors import OutsideError
+from ci_mlops.release import docker_target
+from ci_mlops.release.docker_target import DockerTarget
+from ci_mlops.release.settings import DockerTargetSettings
+from ci_mlops.release.target import Overtaken
+from ci_mlops.serving import client
+from tests.conftest import Repo
+from tests.project import ci_mlops
+from tests.unit.serving.test_conformance import FOREIGN, RECORDED, free_port
+from tests.unit.serving.test_conformance import INPUTS as INPUTS_OF_IT
+
+CASE = Path(__file__).parents[1] / "cases" / "image" / "passes" / "serves-what-was-judged"
+RELEASE = """
+release:
+  production:
+    target: docker
+    port: PORT
+    proxy: PROXY
+    memory_mb: 256
+    verify: {requests: 40}
+"""
+INPUTS = [
+    {"name": name, "shape": [1], "datatype": "FP64", "data": [value]}
+    for name, value in (("income", 1.0), ("debt", 0.5))
+]
+
+
+@dataclass
+class Site:
+    """A project that is released to a port of this host."""
+
+    repo: Repo
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v2/models/served/infer"
+
+    def judged(self, weight: str) -> None:
+        self.repo.commit({"weight.txt": weight}, f"Weight {weight}")
+        code, said, errors = ci_mlops(self.repo.path, "run")
+        assert code == 0, said + errors
+
+    def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        code, said, errors = ci_mlops(self.repo.path, *arguments, "--json")
+        assert said, errors
+        return code, json.loads(said)
+
+
+@contextmanager
+def host(name: str) -> Iterator[Docker]:
+    """Yield the daemon, and remove what an environment left on it."""
+    with Docker.connected(os.environ) as daemon:
+        try:
+            yield daemon
+        finally:
+            filters = {"name": f"^/?{name}"}
+            for one in daemon.client.containers.list(all=True, filters=filters):
+                one.remove(force=True)
+            for one in daemon.client.networks.list(names=[f"^{name}$"]):
+                one.remove()
+
+
+@pytest.fixture
+def site(repo: Repo, proxy_image: str) -> Iterator[Site]:
+    for file in CASE.glob("*.*"):
+        shutil.copyfile(file, repo.path / file.name)
+    made = Site(repo, free_port())
+    release = RELEASE.replace("PORT", str(made.port)).replace("PROXY", proxy_image)
+    text = (CASE / "mlops.yml").read_text(encoding="utf-8")
+    repo.commit({"mlops.yml": text + release}, "Release it")
+    with host("ci-mlops-served-production"):
+        yield made
+
+
+@dataclass
+class Traffic:
+    """Clients that ask without a pause, each over one connection, until told to end."""
+
+    url: str
+    over: threading.Event = field(default_factory=threading.Event)
+    versions: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def client(self) -> None:
+        with requests.Session() as session:
+            while not self.over.is_set():
+                try:
+                    found = session.post(self.url, json={"inputs": INPUTS}, timeout=20)
+                    found.raise_for_status()
+                    self.versions.append(found.json()["model_version"])
+                except requests.RequestException as fault:
+                    self.failed.append(str(fault))
+                time.sleep(0.003)
+
+    def __enter__(self) -> Self:
+        self.threads = [threading.Thread(target=self.client) for _ in range(4)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
+    site.judged("0.5")
+    code, first = site.run("promote", "production")
+    assert (code, first["kind"]) == (0, "promoted"), first
+    with Traffic(site.url) as traffic:
+        site.judged("0.75")
+        code, second = site.run("promote", "production")
+        assert (code, second["kind"], second["previous"]) == (0, "promoted", first["to"]), second
+        assert second["checks"][-1]["name"] == "rollback-drill"
+        assert second["checks"][-1]["outcome"] == "passed", second["checks"][-1]
+        time.sleep(0.5)
+        code, back = site.run("rollback", "production", "--reason", "a complaint")
+        assert (code, back["to"]) == (0, first["to"]), back
+        time.sleep(0.5)
+    assert traffic.failed == []
+    assert len(set(traffic.versions)) == 2
+    assert traffic.versions[-1] == traffic.versions[0]
+    with Docker.connected(os.environ) as daemon:
+        label = {"label": "io.ci-mlops.environment=ci-mlops-served-production"}
+        names = {one.name for one in daemon.client.containers.list(filters=label)}
+    short = first["to"].removeprefix("sha256:")[:12]
+    assert names == {
+        "ci-mlops-served-production-proxy",
+        f"ci-mlops-served-production-{short}",
+    }, "what was rolled back is ended"
+
+
+# --- the target by itself, with a server that shares no line with ours ---------------------------
+
+OWN = """\
+ARG BASE
+FROM ${BASE}
+COPY foreign_server.py recorded.json /srv/bundle/
+RUN sed -i s/127.0.0.1/0.0.0.0/ /srv/bundle/foreign_server.py
+ENV VERSION=VERSION_OF
+USER 1000
+ENTRYPOINT ["python3", "/srv/bundle/foreign_server.py", "9000"]
+"""
+
+
+@pytest.fixture(scope="module", name="images")
+def _images(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("images")
+    shutil.copyfile(FOREIGN, folder / "foreign_server.py")
+    (folder / "recorded.json").write_text(RECORDED.model_dump_json(), encoding="utf-8")
+    made = []
+    with Docker.connected(os.environ) as daemon:
+        for version in ("1", "2"):
+            text = OWN.replace("VERSION_OF", version)
+            (folder / "Dockerfile").write_text(text, encoding="utf-8")
+            made.append(
+                daemon.build(
+                    folder,
+                    dockerfile="Dockerfile",
+                    target=None,
+                    arguments={"BASE": serving_base},
+                    labels={},
+                    epoch=0,
+                ).digest
+            )
+    return made
+
+
+@contextmanager
+def targeted(proxy_image: str, **changes: Any) -> Iterator[DockerTarget]:
+    settings = DockerTargetSettings(
+        target="docker", port=free_port(), proxy=proxy_image, container_port=9000, **changes
+    )
+    name = "ci-mlops-test-target"
+    with host(name) as daemon:
+        yield DockerTarget(settings=settings, name=name, docker=daemon, builder=daemon)
+
+
+def test_many_switches_lose_no_request(images: list[str], proxy_image: str) -> None:
+    with targeted(proxy_image) as target:
+        assert target.live() is None
+        one = target.start(images[0], 1)
+        assert client.until_ready(one.url, within_s=20, runs=lambda: True) is not None
+        front = target.switch(images[0], 1)
+        assert target.start(images[0], 1) == one, "it runs already"
+        other = target.start(images[1], 2)
+        assert client.until_ready(other.url, within_s=20, runs=lambda: True) is not None
+        load = client.Load(
+            url=front.url, path="/v2/models/twice/infer", body=client.request_body(INPUTS_OF_IT)
+        )
+        load.start(8)
+        for fence in range(2, 12):
+            digest = images[fence % 2]
+            assert target.switch(digest, fence).digest == digest
+        load.stop()
+        assert load.failures == []
+        assert load.answered > 1000
+        with pytest.raises(Overtaken, match="entry 11 of the ledger was obeyed before entry 3"):
+            target.stop(images[0], 3)
+        target.stop(images[0], 12)
+        with pytest.raises(OutsideError, match="does not run"):
+            target.switch(images[0], 12)
+        assert target.recorded(images[1]) == RECORDED
+
+
+def test_a_lock_that_was_left_is_taken_over(
+    images: list[str], proxy_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with targeted(proxy_image) as target:
+        left = target.docker.client.containers.create(
+            proxy_image, command=["true"], name=f"{target.name}-lock"
+        )
+        monkeypatch.setattr(docker_target, "LOCK_WITHIN_S", 0.3)
+        with pytest.raises(OutsideError, match="the lock ci-mlops-test-target-lock cannot be had"):
+            target.stop(images[0], 1)
+        monkeypatch.setattr(docker_target, "ABANDONED_S", -10.0)
+        target.stop(images[0], 1)
+        with pytest.raises(docker.errors.NotFound):
+            left.reload()
+
+
+def test_an_image_that_ends_at_once_or_is_nowhere_is_said(
+    images: list[str], proxy_image: str, serving_base: str
+) -> None:
+    with targeted(proxy_image) as target:
+        nothing = target.docker.image(serving_base).digest
+        with pytest.raises(OutsideError, match=r"cannot be started|ended at once"):
+            target.start(nothing, 1)
+        with pytest.raises(OutsideError, match="neither on the host nor where it can be had"):
+            target.start(f"sha256:{'0' * 64}", 1)
+        with pytest.raises(OutsideError, match="has no recorded answers in /srv/bundle"):
+            target.recorded(nothing)
+
+
+# --- through a registry --------------------------------------------------------------------------
+
+
+@pytest.fixture(name="registry")
+def _registry(tmp_path: Path) -> Iterator[str]:
+    """Yield the address of Debian's docker-registry on loopback."""
+    port = free_port()
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/kept}}}}\n"
+        f"http: {{addr: 127.0.0.1:{port}}}\n",
+        encoding="utf-8",
+    )
+    if shutil.which("docker-registry") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI has no docker-registry")
+        pytest.skip("docker-registry is not installed")
+    process = subprocess.Popen(
+        ["docker-registry", "serve", str(config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                requests.get(f"{url}/v2/", timeout=1).raise_for_status()
+                break
+            except requests.RequestException:
+                time.sleep(0.05)
+        yield f"127.0.0.1:{port}/team/twice"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_an_image_goes_through_a_registry_and_stays_the_same(
+    images: list[str], proxy_image: str, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with targeted(proxy_image, repository=registry) as target:
+        tag = images[0].removeprefix("sha256:")
+        here = target.docker.has
+        # The host has it only after a pull, although it is the builder's daemon too.
+        pulled: list[str] = []
+        monkeypatch.setattr(
+            target, "docker", NotHere(target.docker.client, "127.0.0.1", pulled=pulled)
+        )
+        assert here(images[0])
+        target.start(images[0], 1)
+        assert pulled == [tag]
+        found = requests.get(
+            f"http://{registry.partition('/')[0]}/v2/team/twice/tags/list", timeout=9
+        )
+        assert found.json()["tags"] == [tag]
+
+
+class NotHere(Docker):
+    """A daemon that has nothing that it did not pull."""
+
+    def __init__(self, inner: Any, host_: str, *, pulled: list[str]) -> None:
+        super().__init__(inner, host_)
+        self.pulled = pulled
+
+    def has(self, digest: str) -> bool:
+        return digest.removeprefix("sha256:") in self.pulled and super().has(digest)
+
+    def pull(self, repository: str, tag: str) -> None:
+        super().pull(repository, tag)
+        self.pulled.append(tag)
+
+
+def test_a_registry_that_refuses_is_said(images: list[str], proxy_image: str) -> None:
+    nowhere = f"127.0.0.1:{free_port()}/team/twice"
+    with targeted(proxy_image, repository=nowhere) as target:
+        with pytest.raises(OutsideError, match="cannot be pushed: .*refused"):
+            target.docker.push(images[0], nowhere, "tag")
+        with pytest.raises(OutsideError, match="cannot be pulled"):
+            target.docker.pull(nowhere, "tag")
+
+
+def test_an_image_goes_from_daemon_to_daemon(images: list[str], proxy_image: str) -> None:
+    with targeted(proxy_image) as target:
+        target.docker.copy(images[0], target.builder)
+        assert target.docker.has(images[0])
+        with pytest.raises(OutsideError, match="cannot be brought to the host"):
+            target.docker.copy(f"sha256:{'0' * 64}", target.builder)
+
+
+def test_a_daemon_that_is_named_is_asked() -> None:
+    with (
+        pytest.raises(OutsideError, match="no Docker daemon answers"),
+        Docker.connected(os.environ, "tcp://127.0.0.1:1"),
+    ):
+        pass
