@@ -22,7 +22,7 @@ demo: setup
 
 # CI=true installs what the tests need and the machine lacks; no test is skipped for want of a tool.
 test: setup
-	test "$$CI" != true || sh .ci/install
+	test "$$CI" != true || { sh .ci/install && sh .ci/kubernetes; }
 	$(PY) -m pytest --cov --cov-report=term:skip-covered
 
 lint: setup

@@ -385,6 +385,38 @@ def _say_ended(ended: "Ended", workflow: "Workflow", *, as_json: bool, wanted: s
     return code
 
 
+def _render(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config
+    from ci_mlops.errors import ConfigError, EvidenceError
+    from ci_mlops.release import environment, manifests, render
+    from ci_mlops.release.settings import KubernetesTargetSettings
+
+    del environ
+    path = _config_path(arguments)
+    loaded = config.load(path).config
+    settings = loaded.release.get(arguments.environment)
+    if not isinstance(settings, KubernetesTargetSettings):
+        raise ConfigError(
+            f"{arguments.environment!r} is no environment with `target: kubernetes`",
+            place=f"{path}: release",
+        )
+    folder = _evidence_folder(arguments)
+    digest = arguments.digest or environment.judged_image(folder)
+    if not digest:
+        raise EvidenceError(
+            "holds no image", place=str(folder), remedy="Run `ci-mlops run` with stage image"
+        )
+    version = manifests.Version(
+        front=manifests.front_name(loaded.project, arguments.environment),
+        namespace=settings.namespace,
+        digest=digest,
+        image=arguments.image or f"{settings.repository}:{digest.removeprefix('sha256:')}",
+        memory_mb=environment.measured_memory(folder, digest),
+    )
+    print(render.render(arguments.flavour, version, settings), end="")
+    return 0
+
+
 def _history(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.release import history
 
@@ -487,6 +519,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "image": _image,
     "promote": _promote,
     "rollback": _rollback,
+    "render": _render,
     "history": _history,
     "status": _status,
     "live": _live,

@@ -254,6 +254,16 @@ class Docker:
                 remedy="Log in to the registry on the host",
             ) from fault
 
+    def manifest_digest(self, repository: str, tag: str) -> str:
+        """Return the digest by which a registry knows an image. Raises OutsideError."""
+        from docker.errors import DockerException
+
+        try:
+            return str(self.client.images.get_registry_data(f"{repository}:{tag}").id)
+        except DockerException as fault:
+            said = str(fault).splitlines()[0][:300]
+            raise OutsideError(f"{repository}:{tag[:12]} is not in the registry: {said}") from fault
+
     def copy(self, digest: str, source: "Docker") -> None:
         """Take an image over from another daemon. Raises OutsideError."""
         from docker.errors import DockerException

@@ -135,6 +135,17 @@ the former version answers as it was judged. A promotion that has not ended is t
   ci-mlops rollback production --to sha256:3f78...
 """,
     ),
+    "render": (
+        "print the manifests of what was judged, for Kubernetes, KServe or Argo Rollouts",
+        """\
+Prints YAML for those who let a repository be applied (GitOps): what `ci-mlops promote` would apply
+to an environment whose target is kubernetes. The image is named by its digest as the tag, as
+promote pushes it, or as --image says.
+
+  ci-mlops render kubernetes production > deploy/loans.yaml
+  ci-mlops render kserve production --image registry.example.org/team/loans@sha256:3f78...
+""",
+    ),
     "history": (
         "list what was promoted and rolled back, the newest first",
         """\
@@ -340,6 +351,14 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ID,
         LEDGER,
         JSON,
+    ),
+    "render": (
+        ("flavour", {"choices": ("kubernetes", "kserve", "rollouts")}),
+        ("environment", {}),
+        CONFIG,
+        EVIDENCE,
+        ("--digest", {"metavar": "DIGEST", "help": "default: what the latest run judged"}),
+        ("--image", {"metavar": "REF", "help": "default: the digest in `repository`"}),
     ),
     "history": (
         ("environment", {"nargs": "?", "help": "only of this environment"}),

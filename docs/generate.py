@@ -18,6 +18,7 @@ from ci_mlops.release.entry import EXIT_CODES
 from ci_mlops.release.settings import (
     CommandTargetSettings,
     DockerTargetSettings,
+    KubernetesTargetSettings,
     ProcessTargetSettings,
 )
 from ci_mlops.stages import STAGES
@@ -33,6 +34,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "gate": Gate,
     "publish": PublishSettings,
     "release-docker": DockerTargetSettings,
+    "release-kubernetes": KubernetesTargetSettings,
     "release-process": ProcessTargetSettings,
     "release-command": CommandTargetSettings,
     **{stage.name: stage for stage in STAGES},

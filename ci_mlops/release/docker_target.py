@@ -19,10 +19,11 @@ from typing import Any
 import requests
 
 from ci_mlops.containers import Docker, hardened
-from ci_mlops.errors import CannotLook, OutsideError
+from ci_mlops.errors import OutsideError
+from ci_mlops.release import recorded
 from ci_mlops.release.settings import DockerTargetSettings
 from ci_mlops.release.target import Overtaken, Slot
-from ci_mlops.serving.bundle import RECORDED, Recorded
+from ci_mlops.serving.bundle import Recorded
 
 DIGEST, ENVIRONMENT = "io.ci-mlops.digest", "io.ci-mlops.environment"
 LIVE = "/.ci-mlops/live"
@@ -36,7 +37,6 @@ POLL_S = 0.05
 ABANDONED_S = 300.0
 """A lock that is older was left by somebody who died."""
 LOCK_WITHIN_S = 900.0
-RECORDED_IN_IMAGE = f"/srv/bundle/{RECORDED}"
 
 PROXY = """\
 # {state}
@@ -166,13 +166,7 @@ class DockerTarget:
         Raises OutsideError where the image cannot be had, or has none.
         """
         self._require_image(digest)
-        try:
-            return Recorded.model_validate_json(self.docker.file(digest, RECORDED_IN_IMAGE))
-        except (CannotLook, ValueError) as fault:
-            raise OutsideError(
-                f"the image {digest[:19]} has no recorded answers in {RECORDED_IN_IMAGE}",
-                remedy="Build it with stage image, which puts them there",
-            ) from fault
+        return recorded.in_image(self.docker, digest)
 
     # --- containers -----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import getpass
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,24 +14,30 @@ from pydantic import ValidationError
 from ci_mlops.checkout import Repository
 from ci_mlops.command import Commands
 from ci_mlops.containers import Docker
-from ci_mlops.errors import CannotLook, ConfigError, EvidenceError, OutsideError
+from ci_mlops.errors import ConfigError, EvidenceError
+from ci_mlops.evidence import Record, read_folder
 from ci_mlops.github import Workflow
 from ci_mlops.model.settings import ModelSettings
+from ci_mlops.release import kubernetes_target
 from ci_mlops.release.candidate import Candidate
 from ci_mlops.release.command_target import CommandTarget
 from ci_mlops.release.docker_target import DockerTarget
 from ci_mlops.release.entry import Entry, line, moment
+from ci_mlops.release.kubernetes_target import KubernetesTarget
 from ci_mlops.release.ledger import Ledger
+from ci_mlops.release.manifests import front_name
 from ci_mlops.release.process_target import ProcessTarget
 from ci_mlops.release.promote import Release
+from ci_mlops.release.recorded import in_bundles
 from ci_mlops.release.settings import (
     DockerTargetSettings,
     EnvironmentSettings,
+    KubernetesTargetSettings,
     ProcessTargetSettings,
 )
 from ci_mlops.release.target import Target
 from ci_mlops.release.verify import Verifier
-from ci_mlops.serving import bundle, start
+from ci_mlops.serving import start
 from ci_mlops.serving.bundle import Recorded
 
 
@@ -49,13 +55,13 @@ def opened(
 ) -> Iterator[Release]:
     """Yield an environment that can be promoted into; `root` is the folder of mlops.yml.
 
-    Raises CannotLook when the interpreter of the model is missing, OutsideError when a Docker
-    daemon does not answer.
+    Raises CannotLook when the interpreter of the model is missing, ConfigError without a
+    kubeconfig, OutsideError when a Docker daemon or a cluster does not answer.
     """
     bundles = [root / ".mlops" / "cache" / "bundles"]
     with contextlib.ExitStack() as stack:
         target: Target
-        recorded: Callable[[str], Recorded] = functools.partial(_recorded, bundles)
+        recorded: Callable[[str], Recorded] = functools.partial(in_bundles, bundles)
         if isinstance(settings, ProcessTargetSettings):
             folder = (root / settings.folder / name).resolve()
             target = ProcessTarget(
@@ -73,6 +79,19 @@ def opened(
                 name=f"ci-mlops-{project}-{name}",
                 docker=docker[0],
                 builder=docker[1],
+            )
+            recorded = target.recorded
+        elif isinstance(settings, KubernetesTargetSettings):
+            dynamic, proxy = stack.enter_context(
+                kubernetes_target.connected(settings, commands.environ)
+            )
+            target = KubernetesTarget(
+                settings=settings,
+                front=front_name(project, name),
+                dynamic=dynamic,
+                proxy=proxy,
+                builder=stack.enter_context(Docker.connected(commands.environ)),
+                memory_mb=functools.partial(measured_memory, root / ".mlops" / "evidence"),
             )
             recorded = target.recorded
         else:
@@ -99,18 +118,28 @@ def _daemons(
     return stack.enter_context(Docker.connected(environ, settings.daemon)), builder
 
 
-def _recorded(bundles: Sequence[Path], digest: str) -> Recorded:
-    for one in bundles:
-        folder = one / digest.removeprefix("sha256:")
-        if folder.is_dir():
-            try:
-                return bundle.read_recorded(folder)
-            except CannotLook as fault:
-                raise OutsideError(fault.fault, place=fault.place) from fault
-    raise OutsideError(
-        f"the recorded answers of {digest[:19]} are not here",
-        remedy="Run `ci-mlops run --no-cache` for its commit, which records them",
-    )
+def judged_image(evidence: Path) -> str:
+    """Return the digest of the image that the latest run judged; empty where there is none."""
+    record = _image_record(evidence)
+    found = [one.observed for one in record.checks if one.name == "image"] if record else []
+    return str(found[0]) if found and isinstance(found[0], str) else ""
+
+
+def measured_memory(evidence: Path, digest: str) -> float | None:
+    """Return the megabytes that stage image measured, if it judged this very image last."""
+    record = _image_record(evidence)
+    if record is None or judged_image(evidence) != digest:
+        return None
+    found = [one.value for one in record.metrics if one.name == "server memory"]
+    return found[0] if found else None
+
+
+def _image_record(evidence: Path) -> Record | None:
+    try:
+        record = read_folder(evidence).records.get("image")
+    except EvidenceError:
+        return None
+    return record if isinstance(record, Record) else None
 
 
 def intent(

@@ -76,6 +76,39 @@ class DockerTargetSettings(EnvironmentRules):
     """Whether each prediction is written to the container's output (CI_MLOPS_LOG=-)."""
 
 
+class KubernetesTargetSettings(EnvironmentRules):
+    """A Deployment for each version in one namespace, and a Service that selects the live one."""
+
+    stage: ClassVar[Literal["serving", "image"]] = "image"
+
+    target: Literal["kubernetes"]
+    repository: Annotated[str, Field(min_length=1)]
+    """Where images are pushed and the cluster pulls them: `registry.example.org/team/loans`."""
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "default"
+    """The namespace, which must exist."""
+    context: Annotated[str, Field(min_length=1)] | None = None
+    """The context of KUBECONFIG; default: its current one, or the cluster that this runs in."""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 80
+    """The Service's port."""
+    container_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    """The port that the server in the image listens on."""
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Pods of a version, at the least."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Pods of a version, at the most, as the HorizontalPodAutoscaler decides."""
+    cpu_percent: Annotated[int, Field(ge=1, le=100)] = 80
+    """The share of the requested processor time at which pods are added."""
+    cpus: Annotated[float, Field(gt=0)] = 0.25
+    """Processors that a pod requests."""
+    memory_mb: Annotated[int, Field(ge=16)] | None = None
+    """Memory that a pod requests, and half of what it may hold; default: 1.5 times what stage image
+    measured, or 512."""
+    environment: Mapping[str, str] = {}
+    """Variables of each pod, such as CI_MLOPS_LOG_SAMPLE. They are no place for secrets."""
+    log_predictions: bool = True
+    """Whether each prediction is written to the pod's output (CI_MLOPS_LOG=-)."""
+
+
 class ProcessTargetSettings(EnvironmentRules):
     """Processes on this host, one that answers and the one before it, still warm."""
 
@@ -94,7 +127,7 @@ class ProcessTargetSettings(EnvironmentRules):
 
 
 EnvironmentSettings = Annotated[
-    ProcessTargetSettings | DockerTargetSettings | CommandTargetSettings,
+    ProcessTargetSettings | DockerTargetSettings | KubernetesTargetSettings | CommandTargetSettings,
     Field(discriminator="target"),
 ]
 EnvironmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -25,8 +24,8 @@ from ci_mlops.release.target import Overtaken
 from ci_mlops.serving import client
 from tests.conftest import Repo
 from tests.project import ci_mlops
-from tests.unit.serving.test_conformance import FOREIGN, RECORDED, free_port
 from tests.unit.serving.test_conformance import INPUTS as INPUTS_OF_IT
+from tests.unit.serving.test_conformance import RECORDED, free_port
 
 CASE = Path(__file__).parents[1] / "cases" / "image" / "passes" / "serves-what-was-judged"
 RELEASE = """
@@ -50,6 +49,7 @@ class Site:
 
     repo: Repo
     port: int
+    environ: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -61,7 +61,7 @@ class Site:
         assert code == 0, said + errors
 
     def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        code, said, errors = ci_mlops(self.repo.path, *arguments, "--json")
+        code, said, errors = ci_mlops(self.repo.path, *arguments, "--json", **self.environ)
         assert said, errors
         return code, json.loads(said)
 
@@ -153,39 +153,6 @@ def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
 
 # --- the target by itself, with a server that shares no line with ours ---------------------------
 
-OWN = """\
-ARG BASE
-FROM ${BASE}
-COPY foreign_server.py recorded.json /srv/bundle/
-RUN sed -i s/127.0.0.1/0.0.0.0/ /srv/bundle/foreign_server.py
-ENV VERSION=VERSION_OF
-USER 1000
-ENTRYPOINT ["python3", "/srv/bundle/foreign_server.py", "9000"]
-"""
-
-
-@pytest.fixture(scope="module", name="images")
-def _images(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("images")
-    shutil.copyfile(FOREIGN, folder / "foreign_server.py")
-    (folder / "recorded.json").write_text(RECORDED.model_dump_json(), encoding="utf-8")
-    made = []
-    with Docker.connected(os.environ) as daemon:
-        for version in ("1", "2"):
-            text = OWN.replace("VERSION_OF", version)
-            (folder / "Dockerfile").write_text(text, encoding="utf-8")
-            made.append(
-                daemon.build(
-                    folder,
-                    dockerfile="Dockerfile",
-                    target=None,
-                    arguments={"BASE": serving_base},
-                    labels={},
-                    epoch=0,
-                ).digest
-            )
-    return made
-
 
 @contextmanager
 def targeted(proxy_image: str, **changes: Any) -> Iterator[DockerTarget]:
@@ -256,40 +223,6 @@ def test_an_image_that_ends_at_once_or_is_nowhere_is_said(
 # --- through a registry --------------------------------------------------------------------------
 
 
-@pytest.fixture(name="registry")
-def _registry(tmp_path: Path) -> Iterator[str]:
-    """Yield the address of Debian's docker-registry on loopback."""
-    port = free_port()
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/kept}}}}\n"
-        f"http: {{addr: 127.0.0.1:{port}}}\n",
-        encoding="utf-8",
-    )
-    if shutil.which("docker-registry") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI has no docker-registry")
-        pytest.skip("docker-registry is not installed")
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(config)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                requests.get(f"{url}/v2/", timeout=1).raise_for_status()
-                break
-            except requests.RequestException:
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}/team/twice"
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def test_an_image_goes_through_a_registry_and_stays_the_same(
     images: list[str], proxy_image: str, registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,7 +240,7 @@ def test_an_image_goes_through_a_registry_and_stays_the_same(
         found = requests.get(
             f"http://{registry.partition('/')[0]}/v2/team/twice/tags/list", timeout=9
         )
-        assert found.json()["tags"] == [tag]
+        assert tag in found.json()["tags"]
 
 
 class NotHere(Docker):

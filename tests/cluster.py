@@ -1,0 +1,211 @@
+"""A real Kubernetes on loopback: etcd, API server, controllers, scheduler, and a kubelet on Docker.
+
+The programs are built from Debian's source package by `.ci/kubernetes`. There is no kube-proxy: what
+is asked goes through the API server's proxy to the pods.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import requests
+
+PROGRAMS = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ci-mlops" / "kubernetes"
+)
+TOKEN = "t" * 32
+READY_WITHIN_S = 90
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def is_built() -> bool:
+    return (PROGRAMS / "complete").exists() and shutil.which("etcd") is not None
+
+
+@contextlib.contextmanager
+def running(folder: Path, pause_image: str) -> Iterator[Path]:
+    """Run a cluster of one node; yield its kubeconfig."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(_unmount, folder)
+        cluster = _Cluster(folder, stack)
+        cluster.start(pause_image)
+        yield cluster.kubeconfig
+
+
+class _Cluster:
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.folder, self.stack = folder, stack
+        self.kubeconfig = folder / "kubeconfig"
+        self.port = free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+
+    def start(self, pause_image: str) -> None:
+        self._certificates()
+        self._etcd()
+        self._api_server()
+        self._program(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig}",
+            "--leader-elect=false",
+            "--use-service-account-credentials=false",
+            f"--service-account-private-key-file={self.folder}/key.pem",
+            "--horizontal-pod-autoscaler-sync-period=1h",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={free_port()}",
+            "--port=0",
+        )
+        self._program(
+            "kube-scheduler",
+            f"--kubeconfig={self.kubeconfig}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={free_port()}",
+            "--port=0",
+        )
+        self._kubelet(pause_image)
+        self._wait("/api/v1/nodes/node", lambda told: '"type":"Ready","status":"True"' in told)
+        self._wait(
+            "/api/v1/namespaces/default/serviceaccounts/default", lambda told: '"kind"' in told
+        )
+
+    def _certificates(self) -> None:
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+                *("-keyout", str(self.folder / "key.pem"), "-out", str(self.folder / "cert.pem")),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        (self.folder / "tokens.csv").write_text(f"{TOKEN},admin,admin,system:masters\n")
+        named = {"name": "test"}
+        cluster = {"server": self.url, "certificate-authority": str(self.folder / "cert.pem")}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{**named, "cluster": cluster}],
+            "users": [{**named, "user": {"token": TOKEN}}],
+            "contexts": [{**named, "context": {"cluster": "test", "user": "test"}}],
+        }
+        self.kubeconfig.write_text(json.dumps(config))
+
+    def _etcd(self) -> None:
+        self.etcd = f"http://127.0.0.1:{free_port()}"
+        peer = f"http://127.0.0.1:{free_port()}"
+        self._run(
+            "etcd",
+            [
+                "etcd",
+                f"--data-dir={self.folder}/etcd",
+                f"--listen-client-urls={self.etcd}",
+                f"--advertise-client-urls={self.etcd}",
+                f"--listen-peer-urls={peer}",
+                f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}",
+                "--unsafe-no-fsync",
+            ],
+        )
+
+    def _api_server(self) -> None:
+        self._program(
+            "kube-apiserver",
+            f"--etcd-servers={self.etcd}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self.port}",
+            f"--tls-cert-file={self.folder}/cert.pem",
+            f"--tls-private-key-file={self.folder}/key.pem",
+            f"--token-auth-file={self.folder}/tokens.csv",
+            "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={self.folder}/cert.pem",
+            f"--service-account-signing-key-file={self.folder}/key.pem",
+        )
+        self._wait("/readyz", lambda told: told == "ok")
+
+    def _kubelet(self, pause_image: str) -> None:
+        config = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": "127.0.0.1",
+            "port": free_port(),
+            "healthzPort": 0,
+            "authentication": {"webhook": {"enabled": False}, "anonymous": {"enabled": False}},
+            "authorization": {"mode": "AlwaysAllow"},
+            "cgroupDriver": "cgroupfs",
+            "cgroupsPerQOS": False,
+            "enforceNodeAllocatable": [],
+            "failSwapOn": False,
+            "imageGCHighThresholdPercent": 100,
+            "evictionHard": {"nodefs.available": "1%"},
+            "resolvConf": "",
+            "makeIPTablesUtilChains": False,
+        }
+        (self.folder / "kubelet.json").write_text(json.dumps(config))
+        self._program(
+            "kubelet",
+            f"--config={self.folder}/kubelet.json",
+            f"--kubeconfig={self.kubeconfig}",
+            f"--root-dir={self.folder}/kubelet",
+            f"--cert-dir={self.folder}/pki",
+            "--hostname-override=node",
+            "--container-runtime=docker",
+            "--network-plugin=",
+            f"--pod-infra-container-image={pause_image}",
+        )
+
+    def _program(self, name: str, *flags: str) -> None:
+        self._run(name, [str(PROGRAMS / name), *flags])
+
+    def _run(self, name: str, command: list[str]) -> None:
+        log = self.stack.enter_context((self.folder / f"{name}.log").open("wb"))
+        process = subprocess.Popen(
+            command, cwd=self.folder, stdout=log, stderr=log, env={**os.environ, "HOME": "/root"}
+        )
+        self.stack.callback(_end, process)
+
+    def _wait(self, path: str, is_so: Callable[[str], bool]) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        told = ""
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.RequestException):
+                told = requests.get(
+                    f"{self.url}{path}",
+                    headers={"Authorization": f"Bearer {TOKEN}"},
+                    verify=str(self.folder / "cert.pem"),
+                    timeout=5,
+                ).text
+                if is_so(told):
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"{path} of the cluster was not so in time: {told[:2000]}")
+
+
+def _unmount(folder: Path) -> None:
+    """Let go of what the kubelet mounted for pods."""
+    lines = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
+    for place in reversed([line.split()[1] for line in lines]):
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", place], check=False)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

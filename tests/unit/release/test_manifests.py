@@ -1,0 +1,113 @@
+"""Manifests as servers of several versions want them, and as nobody may weaken them."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from ci_mlops.release import manifests
+from ci_mlops.release.manifests import Version
+from ci_mlops.release.render import FLAVOURS, render
+from ci_mlops.release.settings import KubernetesTargetSettings, VerifySettings
+
+DIGEST = f"sha256:{'ab' * 32}"
+VERSION = Version(
+    front="loans-production",
+    namespace="models",
+    digest=DIGEST,
+    image=f"registry.example.org/team/loans@{DIGEST}",
+    memory_mb=100.4,
+)
+
+
+def settings(**changes: Any) -> KubernetesTargetSettings:
+    return KubernetesTargetSettings(
+        **{
+            "target": "kubernetes",
+            "repository": "registry.example.org/team/loans",
+            "namespace": "models",
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("server", ["1.25", "1.31"])
+def test_they_are_valid(server: str) -> None:
+    documents = list(yaml.safe_load_all(render("kubernetes", VERSION, settings())))
+    assert [one["kind"] for one in documents] == [
+        "Service",
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+        "Service",
+        "NetworkPolicy",
+    ]
+    for one in documents:
+        kubernetes_validate.validate(one, server, strict=True)
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate({**documents[1], "specs": {}}, server, strict=True)
+
+
+def test_a_pod_is_confined_and_asks_for_what_was_measured() -> None:
+    pod = manifests.pod(VERSION, settings(environment={"CI_MLOPS_LOG_SAMPLE": "0.1"}))
+    (container,) = pod["containers"]
+    assert container["resources"] == {
+        "requests": {"cpu": "250m", "memory": "151M"},
+        "limits": {"memory": "302M"},
+    }
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    assert {one["name"]: one["value"] for one in container["env"]} == {
+        "CI_MLOPS_LOG": "-",
+        "CI_MLOPS_LOG_SAMPLE": "0.1",
+    }
+    assert manifests.network_policy("f", settings())["spec"]["egress"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "measured", "wanted"),
+    [(64, 100.0, "64M"), (None, 100.0, "150M"), (None, None, "512M")],
+)
+def test_memory_is_what_is_given_or_measured_or_a_default(
+    given: int | None, measured: float | None, wanted: str
+) -> None:
+    version = Version(front="f", namespace="models", digest=DIGEST, image="i", memory_mb=measured)
+    (container,) = manifests.pod(version, settings(memory_mb=given))["containers"]
+    assert container["resources"]["requests"]["memory"] == wanted
+
+
+def test_never_fewer_pods_than_were_asked_for() -> None:
+    slow = VerifySettings(ready_within_s=75)
+    spec = manifests.deployment(VERSION, settings(replicas=3, verify=slow))["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert spec["progressDeadlineSeconds"] == 75
+    scaler = manifests.autoscaler(VERSION, settings(replicas=6, max_replicas=4))["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (6, 6)
+
+
+def test_names_are_dns_labels() -> None:
+    assert manifests.front_name("My_Loans.v2", "production") == "my-loans-v2-production"
+    long = manifests.front_name("x" * 64, "production")
+    assert len(manifests.name_of(long, DIGEST)) <= 63
+    assert manifests.name_of("loans", DIGEST) == "loans-abababababab"
+
+
+def test_other_controllers_get_the_same_pod() -> None:
+    (service,) = yaml.safe_load_all(render("kserve", VERSION, settings()))
+    predictor = service["spec"]["predictor"]
+    assert (service["kind"], predictor["containers"][0]["name"]) == (
+        "InferenceService",
+        "kserve-container",
+    )
+    assert predictor["containers"][0]["image"] == VERSION.image
+    *services, rollout = yaml.safe_load_all(render("rollouts", VERSION, settings()))
+    canary = rollout["spec"]["strategy"]["canary"]
+    assert {canary["canaryService"], canary["stableService"]} == {
+        one["metadata"]["name"] for one in services
+    }
+    selector = rollout["spec"]["selector"]["matchLabels"].items()
+    assert selector <= rollout["spec"]["template"]["metadata"]["labels"].items()
+    assert set(FLAVOURS) == {"kubernetes", "kserve", "rollouts"}
