@@ -16,6 +16,7 @@ from ci_mlops import parser
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from ci_mlops.card.content import Card
     from ci_mlops.checkout import Repository
     from ci_mlops.evidence import Run
     from ci_mlops.github import Workflow
@@ -258,6 +259,62 @@ def _image(arguments: Namespace, environ: Environ) -> int:
     else:
         print("\n".join(check_lines(checks)))
     return 1 if worst_outcome(check.outcome for check in checks) in {"failed", "error"} else 0
+
+
+def _card(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.card import files
+    from ci_mlops.errors import ConfigError
+
+    made = _made_card(arguments, environ)
+    path = _config_path(arguments)
+    model = made.settings.path
+    if arguments.output is None and model is None:
+        raise ConfigError("there is no model file to write it next to", place="--output")
+    folder = arguments.output or (path.parent / str(model)).parent
+    if arguments.check:
+        wrong = files.trouble(folder, made.digests())
+        print(f"{wrong}: run `ci-mlops card`" if wrong else "The card speaks of what was judged.")
+        return int(bool(wrong))
+    for file in files.write(folder, made):
+        print(file)
+    return 0
+
+
+def _made_card(arguments: Namespace, environ: Environ) -> "Card":
+    from ci_mlops import config, evidence, verdict
+    from ci_mlops.card import files
+    from ci_mlops.card.content import Card
+    from ci_mlops.errors import ConfigError
+
+    path = _config_path(arguments)
+    loaded = config.load(path).config
+    if loaded.model is None:
+        raise ConfigError("has no `model` section", place=str(path))
+    found = evidence.read_folder(_evidence_folder(arguments))
+    return Card(
+        project=loaded.project,
+        settings=loaded.model,
+        human=files.human_part(path.parent, loaded.model),
+        run=found.run,
+        records=found.records,
+        verdict=verdict.decide(_gate(arguments, found.run, environ), found.run, found.records),
+        test=loaded.data.test,
+    )
+
+
+def _compliance(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops.card import compliance
+
+    made = _made_card(arguments, environ)
+    maps = [compliance.judged(one, made) for one in compliance.load(arguments.map)]
+    if arguments.json:
+        print(json.dumps([one.plain() for one in maps], indent=1))
+    elif arguments.output:
+        for file in compliance.write(arguments.output, maps, made):
+            print(file)
+    else:
+        print(compliance.render(maps, made), end="")
+    return 0
 
 
 def _promote(arguments: Namespace, environ: Environ) -> int:
@@ -517,6 +574,8 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "publish": _publish,
     "chatops": _chatops,
     "image": _image,
+    "card": _card,
+    "compliance": _compliance,
     "promote": _promote,
     "rollback": _rollback,
     "render": _render,

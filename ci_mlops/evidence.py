@@ -37,6 +37,10 @@ Line = Annotated[str, Field(max_length=2000)]
 Scalar = float | int | str | bool | None
 
 
+WAIVED = "Waived until"
+"""How the message of a check begins to say that a waiver holds."""
+
+
 class Place(Value):
     """A line of a file in the repository, relative to its root."""
 

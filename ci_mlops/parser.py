@@ -113,6 +113,29 @@ one at an address is asked the same, but not told to end.
   ci-mlops image verify http://127.0.0.1:8080 --model loans
 """,
     ),
+    "card": (
+        "write the model card of the latest run next to the model",
+        """\
+Makes MODEL_CARD.md, with the header that the Hugging Face Hub reads, and MODEL_CARD.html of the
+latest run's evidence and of the human part that `model.card` names (model_card.yml). Numbers come
+from evidence alone; what was not measured or answered is said. --check only says whether the card
+that stands there speaks of what was judged.
+
+  ci-mlops run && ci-mlops card
+  ci-mlops card --check
+""",
+    ),
+    "compliance": (
+        "print which evidence answers which article, and where there is none",
+        """\
+Holds the latest run's evidence and the model card against maps of the EU AI Act (articles 9 to 15,
+annex IV), the NIST AI RMF and New York City's local law 144. Only what passed or warned answers;
+what nothing answers is a hole, with who has to fill it. It is no legal advice.
+
+  ci-mlops compliance
+  ci-mlops compliance --map nist-ai-rmf --json
+""",
+    ),
     "promote": (
         "make what was judged live in an environment, verified in place",
         """\
@@ -322,6 +345,19 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
             "--tolerance",
             {"type": float, "default": 1e-6, "metavar": "X", "help": "default: 1e-6"},
         ),
+        JSON,
+    ),
+    "card": (
+        CONFIG,
+        EVIDENCE,
+        ("--output", {"type": Path, "metavar": "DIR", "help": "default: next to the model"}),
+        ("--check", {"action": "store_true", "help": "write nothing; 1 where the card is stale"}),
+    ),
+    "compliance": (
+        CONFIG,
+        EVIDENCE,
+        ("--map", {"metavar": "NAME", "help": "only this one (default: all)"}),
+        ("--output", {"type": Path, "metavar": "FILE", "help": "Markdown, and a page beside it"}),
         JSON,
     ),
     "promote": (

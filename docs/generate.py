@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from ci_mlops import config, errors, evidence, parser
 from ci_mlops.dataset.settings import Contract, DataSettings
+from ci_mlops.model.human import Human
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
 from ci_mlops.publish.settings import PublishSettings
 from ci_mlops.release.entry import EXIT_CODES
@@ -32,6 +33,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "model-section": ModelSettings,
     "predictions": PredictionFiles,
     "gate": Gate,
+    "human": Human,
     "publish": PublishSettings,
     "release-docker": DockerTargetSettings,
     "release-kubernetes": KubernetesTargetSettings,

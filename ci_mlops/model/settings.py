@@ -47,7 +47,8 @@ class ModelSettings(Value):
     """Test rows that a bundle or an image's evidence holds with the answers that were judged, for
     every later verification. Whoever can read it can read them."""
     card: Annotated[str, Field(min_length=1)] | None = None
-    """The model card: Markdown, with YAML front matter for fields that policies ask for."""
+    """The model card: `model_card.yml`, the human part of a card that `ci-mlops card` makes of
+    evidence; or a card in Markdown, with YAML front matter for fields that policies ask for."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

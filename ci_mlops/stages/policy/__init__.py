@@ -66,6 +66,7 @@ class PolicyStage(Stage):
         return {
             **judging.pack_digests(self, workspace),
             "card": text_sha256(judging.card_text(workspace.head) or ""),
+            "made card": text_sha256(judging.made_card_text(workspace.head)),
             "stages": ",".join(workspace.stages),
             "today": str(_today()) if self.waivers else "",
         }

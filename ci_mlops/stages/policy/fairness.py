@@ -1,6 +1,7 @@
 """Fairness rules: which rule is judged on which feature, and the figures shown beside them."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ci_mlops.errors import CannotLook
@@ -78,6 +79,32 @@ def tables(settings: "PolicyStage", workspace: Workspace) -> Iterable[Table]:
             rows=rows[:60],
             left_out=max(0, len(rows) - 60),
         )
+        yield _intervals(names, counted, rates)
+
+
+def _intervals(
+    names: Sequence[str],
+    counted: Sequence[group_stats.GroupCounts],
+    rates: Mapping[str, Mapping[str, float]],
+) -> Table:
+    """Return each rate's 95 % interval (Wilson 1927), by the rows that it is a share of."""
+    rows = []
+    for one in counted[:60]:
+        shares = (one.rows, one.positives, one.rows - one.positives, one.rows)
+        cells = [one.group, *map(_wilson, (rates[one.group][rate] for rate in SHOWN), shares)]
+        rows.append(tuple(cells))
+    columns = ("group", *(rate.replace("_", " ") for rate in SHOWN))
+    title = f"Groups by {' and '.join(names)}: 95 % intervals"
+    return Table(title=title, columns=columns, rows=tuple(rows))
+
+
+def _wilson(rate: float, rows: int) -> str:
+    from scipy.stats import binomtest
+
+    if not rows or not math.isfinite(rate):
+        return "no rows"
+    found = binomtest(round(rate * rows), rows).proportion_ci(method="wilson")
+    return f"{found.low:.3f} to {found.high:.3f}"
 
 
 def metrics(settings: "PolicyStage", workspace: Workspace) -> Iterable[Metric]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ci_mlops.errors import CannotLook, ConfigError
 from ci_mlops.evidence import Check, Limit, Place, Table
+from ci_mlops.model import card_file, human
 from ci_mlops.stage import Side, Workspace
 from ci_mlops.stages.policy import packs, proxies
 from ci_mlops.strict_yaml import read
@@ -13,6 +14,7 @@ from ci_mlops.strict_yaml import read
 if TYPE_CHECKING:
     from ci_mlops.stages.policy import PolicyStage
 
+REWRITE = "Run `ci-mlops run && ci-mlops card`, and commit what it writes next to the model"
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 
 
@@ -52,11 +54,22 @@ def card_text(side: Side) -> str | None:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
+def made_card_text(side: Side) -> str:
+    """Return the text of the card next to a side's model; empty where there is none."""
+    model = side.model.path if side.model else None
+    path = side.root / card_file.place_of(model) if model else None
+    there = path is not None and path.is_file()
+    return path.read_text(encoding="utf-8", errors="replace") if path and there else ""
+
+
 def card_fields(text: str, place: str) -> dict[str, str]:
     """Return what a card answers, by lower-case name: front matter and the text below headings.
 
-    Raises CannotLook when the front matter is not YAML.
+    A card that is made of evidence is judged by its human part, whose evaluation is the evidence.
+    Raises CannotLook when the human part or the front matter is not YAML.
     """
+    if human.is_human(place):
+        return {"evaluation": "by evidence", **human.parse(text, place).answers()}
     found: dict[str, str] = {}
     body = text
     if text.startswith("---\n") and "\n---" in text[4:]:
@@ -113,6 +126,7 @@ def _sensitive_input(rule: packs.SensitiveInput, workspace: Workspace) -> Check:
 
 def _card(rule: packs.Rule, fields: Sequence[str], workspace: Workspace) -> Check:
     missing = _missing_fields(fields, workspace)
+    stale = _stale(workspace)
     card = workspace.head.model.card if workspace.head.model else None
     if card is None:
         message = "There is no model card: `model.card` names none."
@@ -120,18 +134,42 @@ def _card(rule: packs.Rule, fields: Sequence[str], workspace: Workspace) -> Chec
         message = f"There is no model card: {card} is missing."
     elif missing:
         message = f"The model card does not answer: {', '.join(missing)}."
+    elif stale:
+        message = f"The model card is stale: {stale}."
     else:
         message = f"The model card answers all {len(fields)} questions."
     return Check(
         name=rule.id,
-        outcome=packs.BROKEN[rule.severity] if missing else "passed",
+        outcome=packs.BROKEN[rule.severity] if missing or stale else "passed",
         observed=float(len(fields) - len(missing)),
         limit=Limit(at_least=float(len(fields))),
         message=message,
-        remedy=rule.remedy if missing else "",
+        remedy=(rule.remedy if missing else REWRITE) if missing or stale else "",
         source=rule.source,
         place=Place(file=card) if card and card_text(workspace.head) is not None else None,
     )
+
+
+def _stale(workspace: Workspace) -> str:
+    """Return how the card next to the model speaks of something else; empty where it does not.
+
+    Only a model that stands in git has a card next to it there: of one that `prepare` makes, each
+    run makes the card.
+    """
+    head = workspace.head
+    model = head.model
+    if model is None or model.path is None or not human.is_human(model.card):
+        return ""
+    command = ["git", "ls-files", "--error-unmatch", "--", model.path]
+    if workspace.commands.run(command, cwd=head.root, timeout_s=60).code:
+        return ""
+    place = card_file.place_of(model.path)
+    text = made_card_text(head)
+    if not text:
+        return f"there is no {place} next to the model"
+    told = card_file.told_digests(text)
+    other = sorted(name for name, digest in told.items() if head.digest(name) != digest)
+    return f"{place} speaks of another {', '.join(other)}" if other else ""
 
 
 def _missing_fields(fields: Sequence[str], workspace: Workspace) -> list[str]:

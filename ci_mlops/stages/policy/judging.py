@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from ci_mlops.errors import ConfigError
-from ci_mlops.evidence import Check, Outcome, text_sha256
+from ci_mlops.evidence import WAIVED, Check, Outcome, text_sha256
 from ci_mlops.stage import Findings, Side, Workspace
 from ci_mlops.stages.policy import PolicyStage, Waiver, fairness, governance, packs
 from ci_mlops.stages.policy.packs import LoadedPack, Pack, Rule
@@ -53,7 +53,7 @@ def waived(check: Check, waivers: Iterable[Waiver], today: date) -> Check:
         return check
     for waiver in waivers:
         if waiver.holds(check.name, check.slice, today):
-            said = f"Waived until {waiver.expires} by {waiver.approved_by}: {waiver.reason}"
+            said = f"{WAIVED} {waiver.expires} by {waiver.approved_by}: {waiver.reason}"
             message = f"{check.message} {said}"[:2000]
             return check.model_copy(update={"outcome": "warned", "message": message})
     return check
@@ -79,6 +79,11 @@ def pack_digests(settings: PolicyStage, workspace: Workspace) -> dict[str, str]:
 def card_text(side: Side) -> str | None:
     """Return the text of the side's model card; None where there is none."""
     return governance.card_text(side)
+
+
+def made_card_text(side: Side) -> str:
+    """Return the text of the card that stands next to the side's model; empty without one."""
+    return governance.made_card_text(side)
 
 
 def _once_each(rules: Iterable[tuple[Pack, Rule]]) -> list[Rule]:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_mlops.command import Commands
 from ci_mlops.errors import CannotLook, ConfigError
-from ci_mlops.evidence import Check
+from ci_mlops.evidence import Check, Subject
 from ci_mlops.stage import Findings, Workspace
 from ci_mlops.stages.policy import PolicyStage, Waiver, judging, packs, proxies
 from ci_mlops.strict_yaml import read
@@ -294,6 +296,44 @@ def test_the_card_on_disk(
     check = only(found(root, workspace, CARD))
     assert check.outcome == outcome
     assert said in check.message
+
+
+def test_a_card_that_is_made_must_speak_of_the_model_that_git_holds(
+    tmp_path: Path, commands: Commands
+) -> None:
+    def git(*words: str) -> None:
+        assert commands.run(["git", *words], cwd=tmp_path).code == 0
+
+    rule = {**CARD, "fields": ["owner", "evaluation"]}
+    (tmp_path / "card.yml").write_text("owner: us\n", encoding="utf-8")
+    workspace = chosen(tmp_path, *people(white=(60, 100)), card="card.yml")
+    model = workspace.head.model
+    assert model is not None
+    settings = model.model_copy(update={"path": "m/model.txt", "predictions": None})
+    subjects = (*workspace.head.subjects, Subject(name="model", sha256="a" * 64))
+    head = replace(workspace.head, model=settings, subjects=subjects)
+    workspace = replace(workspace, head=head, commands=commands)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.txt").write_text("1", encoding="utf-8")
+    git("init", "-q")
+    stage = PolicyStage()
+    check = only(found(tmp_path, workspace, rule))
+    assert check.outcome == "passed", "of a model that is not in git, each run makes the card"
+    git("add", "m/model.txt")
+    check = only(found(tmp_path, workspace, rule))
+    assert (check.outcome, "no m/MODEL_CARD.md next to the model" in check.message) == (
+        "failed",
+        True,
+    )
+    assert "ci-mlops card" in check.remedy
+    before = stage.inputs(workspace)
+    for digest, outcome in (("a" * 64, "passed"), ("b" * 64, "failed")):
+        text = f"---\nci-mlops: {{model: {digest}}}\n---\n"
+        (tmp_path / "m" / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+        assert only(found(tmp_path, workspace, rule)).outcome == outcome
+    assert stage.inputs(workspace) != before
+    missing = only(found(tmp_path, workspace, {**CARD, "fields": ["risks"]}))
+    assert "does not answer: risks" in missing.message
 
 
 def test_front_matter_that_is_no_yaml_is_told(tmp_path: Path) -> None:
