@@ -155,8 +155,11 @@ class KubernetesTarget:
                 raise OutsideError(str(one.get("message")))
         wanted = found["spec"]["replicas"]
         seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
-        counts = [status.get(name, 0) for name in ("updatedReplicas", "availableReplicas")]
-        return bool(seen and all(count >= wanted for count in counts))
+        every, updated, available = (
+            status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")
+        )
+        # A pod of the Deployment as it was before is available too, and is not what is asked for.
+        return bool(seen and every == updated >= wanted and available >= wanted)
 
     def _why_not(self, version: Version) -> str:
         """Return what the pods that are not ready say."""

@@ -14,7 +14,9 @@ def test_a_model_in_git_needs_a_fresh_card_and_gets_it_in_one_step(repo: Repo) -
     text, _, _ = (repo.path / "mlops.yml").read_text(encoding="utf-8").partition("stages:")
     text = text.replace("  task: binary\n", "  task: binary\n  card: model_card.yml\n")
     text = text.replace("prepare:\n  - python train.py\n", "")
-    stages = "stages:\n  model: {deepchecks: false}\n  policy: {packs: [documentation, no-regression]}\n"
+    stages = (
+        "stages:\n  model: {deepchecks: false}\n  policy: {packs: [documentation, no-regression]}\n"
+    )
     ignore = repo.path / ".gitignore"
     ignore.write_text(".mlops/\n", encoding="utf-8")
     code, _, errors = ci_mlops(repo.path, "run")
