@@ -52,6 +52,7 @@ bench: setup
 	$(PY) -m benchmarks.data_faults --seeds 2 --output build/data_faults.json
 	$(PY) -m benchmarks.model_gate
 	$(PY) -m benchmarks.behaviour_bugs --seeds 2 --output build/behaviour_bugs.json
+	$(PY) -m benchmarks.explain --rows 5000 --output build/explain.json
 	$(PY) -m benchmarks.broken_inputs --output build/broken_inputs.json
 	$(PY) -m benchmarks.chain --times 1 --output build/chain.json
 	$(PY) -m benchmarks.publications --count 20 --output build/publications.json

@@ -3,6 +3,7 @@
 from ci_mlops.stage import Stage
 from ci_mlops.stages.behaviour import BehaviourStage
 from ci_mlops.stages.data import DataStage
+from ci_mlops.stages.explain import ExplainStage
 from ci_mlops.stages.image import ImageStage
 from ci_mlops.stages.latency import LatencyStage
 from ci_mlops.stages.model import ModelStage
@@ -13,6 +14,7 @@ STAGES: tuple[type[Stage], ...] = (
     DataStage,
     ModelStage,
     BehaviourStage,
+    ExplainStage,
     PolicyStage,
     LatencyStage,
     ServingStage,
