@@ -483,6 +483,17 @@ def versions():
     return found
 
 
+def _sizes(found, columns):
+    """The mean size of values of shape (n, columns), (n, columns, k) or k of (n, columns)."""
+    numpy = _required("numpy", "shap")
+    values = numpy.abs(numpy.asarray(found, dtype="float64"))
+    axis = next(n for n in range(values.ndim - 1, 0, -1) if values.shape[n] == columns)
+    means = numpy.moveaxis(values, axis, 0).reshape(columns, -1).mean(axis=1)
+    if not numpy.isfinite(means).all():
+        raise Refusal("shap answered NaN or infinity")
+    return means.tolist()
+
+
 class Host:
     """One model and the rows it was last given."""
 
@@ -516,6 +527,24 @@ class Host:
         if len(data) > MAX_BODY:
             raise Refusal("the model's answer is larger than %d bytes" % MAX_BODY)
         return dict(told, seconds=seconds, classes=self.model.classes, versions=versions()), data
+
+    def shap(self, header, body):
+        """The mean size of each column's SHAP value, in the model's own units.
+
+        Raises Refusal where the package is missing, or knows no exact way for such a model.
+        """
+        shap = _optional("shap")
+        model = getattr(self.model, "model", None)
+        if shap is None or model is None:
+            raise Refusal("the package shap is not installed" if model else "no model to look into")
+        rows = Rows(header, body).chosen(self.model.inputs)
+        given = rows.array() if self.model.inputs is None else rows.frame()
+        try:
+            found = shap.TreeExplainer(model).shap_values(given, check_additivity=False)
+        except Exception:
+            found = shap.LinearExplainer(model, given).shap_values(given)
+        sizes = _sizes(found, len(rows.columns))
+        return {"columns": rows.names(), "sizes": sizes, "version": str(shap.__version__)}, b""
 
     def keep_rows(self, header, body):
         """Keep the rows that `time` will ask about, in the form that the model takes."""

@@ -172,6 +172,15 @@ class ModelProcess:
         """
         return self._ask("predict", {"op": "predict", **rows}, body)
 
+    def shap(self, frame: "pd.DataFrame") -> tuple[Mapping[str, float], str]:
+        """Return each column's mean absolute SHAP value for the rows, and the package's version.
+
+        Raises Refused where it is not installed, or knows no exact way for such a model.
+        """
+        header, body = wire.encode(frame)
+        told, _ = self._ask("predict", {"op": "shap", **header}, body)
+        return dict(zip(told["columns"], told["sizes"], strict=True)), str(told["version"])
+
     def keep_rows(self, frame: "pd.DataFrame") -> None:
         """Give the rows that `time` will ask about."""
         header, body = wire.encode(frame)

@@ -1,7 +1,7 @@
 """One side's model, asked within a time; answers are always a matrix, whatever the task."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -112,6 +112,19 @@ class Door:
             "seconds": 0,
         }
         return _matrix(self, frame, raw | told)
+
+    def shap(self, frame: "pd.DataFrame") -> tuple[Mapping[str, float], str]:
+        """Return each column's mean absolute SHAP value and the package's version.
+
+        Raises Refused where the project's environment has no exact way. Raises Spent.
+        """
+        left = self.deadline - self.now()
+        if left <= 0:
+            raise Spent
+        self._process.settings = self.settings.model_copy(
+            update={"timeout_s": min(self.settings.timeout_s, left)}
+        )
+        return self._process.shap(frame)
 
     def focus(self, reply: Reply) -> int:
         """The column of an answer that stands for it where one number is wanted.

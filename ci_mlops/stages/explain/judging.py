@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LEAK = 0.8
 """A share of all importance that is warned of where no `max_share` is given."""
+SHAP_ROWS = 1000
 PROXIES = 3
 """Proxies of a sensitive feature that are named."""
 
@@ -41,6 +42,9 @@ class Look:
     doors: list[Door]
     """Head's model, and the base's where it is another one that can be asked."""
     asked: Asked
+    shap: Mapping[str, float] = field(default_factory=dict)
+    """Mean absolute SHAP values of head's model, where the project's environment has the package
+    and it knows an exact way: trees and linear models."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -78,6 +82,7 @@ def judge(settings: ExplainStage, workspace: Workspace) -> Findings:
             asked=without_base(asked) if same else asked,
             notes=notes,
         )
+        look.shap = _shap(look)
         checks = [*_importance(look), *_named(look), *_sensitive(look)]
         turned = flipped.look(look) if workspace.base is not None else None
         checks += [flipped.check(settings, turned)] if turned is not None else []
@@ -96,6 +101,19 @@ def judge(settings: ExplainStage, workspace: Workspace) -> Findings:
         notes=tuple(look.notes),
         tools=doors[0].versions,
     )
+
+
+def _shap(look: Look) -> Mapping[str, float]:
+    """Return SHAP values where the project's environment can have them, else nothing."""
+    try:
+        found, version = look.doors[0].shap(look.frame.iloc[:SHAP_ROWS])
+    except (Spent, Refused, CannotLook):
+        return {}
+    look.notes.append(
+        f"SHAP {version} of the project's environment: mean absolute values of "
+        f"{min(SHAP_ROWS, len(look.frame)):,} rows, in the model's own units."
+    )
+    return found
 
 
 def _require_known(
@@ -328,18 +346,23 @@ def _proxies(look: Look, column: str, groups: list[str], broken: Outcome) -> Che
 
 
 def _agreement(look: Look) -> Iterator[Metric]:
+    ours = look.asked.head.importance()
+    both = [name for name in ours if name in look.shap]
+    if len(both) > 1:
+        value = kendall([ours[n].value for n in both], [look.shap[n] for n in both])
+        yield Metric(name="rank-agreement", slice="with SHAP", value=value)
     base = look.asked.base
     if base is None:
         return
     names = [name for name in look.asked.head.names if name in base.names]
     if len(names) > 1:
-        ours, theirs = look.asked.head.importance(), base.importance()
+        theirs = base.importance()
         value = kendall([ours[n].value for n in names], [theirs[n].value for n in names])
         yield Metric(name="rank-agreement", value=value)
 
 
 def _shown(look: Look, turned: "flipped.Flips | None") -> tuple[list[Table], list[Chart]]:
-    tables = [pictures.importance_table(look.asked)]
+    tables = [pictures.importance_table(look.asked, look.shap)]
     charts = [pictures.importance_chart(look.asked)]
     if turned is not None:
         tables += turned.tables

@@ -1,6 +1,6 @@
 """Importance as a table and a chart, and the dependence of answers on the first features."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ ROWS = 200
 """Rows whose answers are averaged at each of them."""
 
 
-def importance_table(asked: Asked) -> Table:
+def importance_table(asked: Asked, shap: Mapping[str, float]) -> Table:
     """Return each feature's share with its interval and rank, the first ones first."""
     ours, base = asked.head.shares(), asked.base
     theirs = base.shares() if base else {}
@@ -33,6 +33,8 @@ def importance_table(asked: Asked) -> Table:
     for name in names[:SHOWN]:
         share, old = ours[name], theirs.get(name)
         was = before.get(name)
+        size = shap.get(name)
+        last: tuple[Scalar, ...] = (None if size is None else float(f"{size:.4g}"),)
         rows.append(
             (
                 name,
@@ -41,9 +43,11 @@ def importance_table(asked: Asked) -> Table:
                 None if old is None else round(100 * old.value, 2),
                 places[name],
                 None if was is None else was - places[name],
+                *(last if shap else ()),
             )
         )
-    columns = ("feature", "share %", "95 %", "base %", "rank", "ranks gained")
+    columns: tuple[str, ...] = ("feature", "share %", "95 %", "base %", "rank", "ranks gained")
+    columns += ("mean |SHAP|",) if shap else ()
     title = f"Importance: rise of the loss when values are exchanged, {asked.rows:,} rows"
     return Table(
         title=title, columns=columns, rows=tuple(rows), left_out=max(0, len(names) - SHOWN)

@@ -13,6 +13,7 @@ from ci_mlops.command import Commands
 from ci_mlops.errors import CannotLook
 from ci_mlops.model.predict import predict
 from ci_mlops.model.predictions import Predictions
+from ci_mlops.model.process import ModelProcess, Refused
 from ci_mlops.model.settings import ModelSettings
 
 TOP = Path(__file__).parents[3]
@@ -152,3 +153,28 @@ def test_a_model_without_any_library_gets_dictionaries(
     found = ask(bare / "bin" / "python", models, "m.txt", commands, loader="plain_rules:load")
     truth = pd.read_csv(models / "rows.csv")["y"].to_numpy()
     assert np.mean(found.predicted.astype(int) == truth) > 0.85
+
+
+@pytest.mark.parametrize("path", ["m.joblib", "m.ubj", "m.txt"])
+def test_shap_values_of_trees_and_linear_models(
+    python: Path, models: Path, commands: Commands, path: str
+) -> None:
+    settings = ModelSettings(task="binary", path=path, python=os.path.relpath(python, models))
+    rows = pd.read_csv(models / "rows.csv").drop(columns="y")
+    with ModelProcess(settings, root=models, commands=commands) as process:
+        process.load()
+        found, version = process.shap(rows)
+    assert set(found) == {"a", "b"}
+    assert found["a"] > 5 * found["b"], "the label hangs on a"
+    assert version
+
+
+def test_a_model_that_shap_does_not_know_is_refused(
+    python: Path, models: Path, commands: Commands
+) -> None:
+    settings = ModelSettings(task="binary", path="m.onnx", python=os.path.relpath(python, models))
+    rows = pd.read_csv(models / "rows.csv").drop(columns="y")
+    with ModelProcess(settings, root=models, commands=commands) as process:
+        process.load()
+        with pytest.raises(Refused):
+            process.shap(rows)

@@ -16,6 +16,7 @@ from ci_mlops.evidence import Check, Subject, text_sha256
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
 from ci_mlops.stage import Findings, Side, Workspace
 from ci_mlops.stages.explain import ExplainStage
+from ci_mlops.stages.explain.asking import Door
 from tests.unit.stages.behaviour.behaviour_spaces import lay, space
 
 HERE = Path(__file__).parent
@@ -238,3 +239,20 @@ def test_too_few_rows_or_no_model_cannot_be_looked_at(tmp_path: Path, commands: 
 def test_a_name_that_stands_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="'a' stands twice"):
         ExplainStage(must_matter=("a",), must_not_matter=("a",))
+
+
+def test_shap_values_stand_beside_the_shares_and_decide_nothing(
+    tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = made(tmp_path, commands, {"weights": GOOD})
+    without = run(workspace)
+    assert without.tables[0].columns[-1] == "ranks gained"
+    values = {"a": 1.5, "b": 0.25, "noise": 0.0}
+    monkeypatch.setattr(Door, "shap", lambda *_: (values, "1.2.3"))
+    found = run(workspace)
+    shown = {row[0]: row[-1] for row in found.tables[0].rows if row[0] in values}
+    assert (found.tables[0].columns[-1], shown) == ("mean |SHAP|", values)
+    assert any(note.startswith("SHAP 1.2.3") for note in found.notes)
+    (agreement,) = [one for one in found.metrics if one.slice == "with SHAP"]
+    assert agreement.value == 1
+    assert found.checks == without.checks
