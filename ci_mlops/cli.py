@@ -272,7 +272,7 @@ def _card(arguments: Namespace, environ: Environ) -> int:
         raise ConfigError("there is no model file to write it next to", place="--output")
     folder = arguments.output or (path.parent / str(model)).parent
     if arguments.check:
-        wrong = files.trouble(folder, made.digests())
+        wrong = files.trouble(folder, made.speaks_of())
         print(f"{wrong}: run `ci-mlops card`" if wrong else "The card speaks of what was judged.")
         return int(bool(wrong))
     for file in files.write(folder, made):

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from ci_mlops.card.content import Card
 from ci_mlops.card.markdown import grid, page
 from ci_mlops.errors import ConfigError
-from ci_mlops.evidence import write_atomically
+from ci_mlops.evidence import WAIVED, Check, write_atomically
 from ci_mlops.report.escape import markdown as escape
 from ci_mlops.strict_yaml import did_you_mean, read
 from ci_mlops.values import Many, Value
@@ -21,6 +21,7 @@ NO_ADVICE = (
     "This is no legal advice, and nothing here is claimed to be complied with: it says which "
     "evidence of the run below speaks to which article, and where there is none."
 )
+BROKEN = frozenset({"failed", "error", "inconclusive"})
 SIGNS = {"answered": "✅", "partly": "⚠️", "hole": "❌"}
 Name = Annotated[str, Field(min_length=1)]
 
@@ -142,16 +143,20 @@ def _looked(need: Needed, card: Card) -> tuple[bool, str]:
     if record is None:
         return False, f"stage {stage} left no record"
     named = [one for one in record.checks if any(fnmatchcase(one.name, n) for n in need.checks)]
-    well = [one for one in named if one.outcome in {"passed", "warned"}]
+    well = [one for one in named if one.outcome in {"passed", "warned"} and not _waived(one)]
     digest = card.run.records.get(stage, "")[:12]
     if not well:
         state = f"none of {len(named)} passed" if named else "none of them was looked at"
         return False, f"{stage}: {', '.join(need.checks)} ({state})"
     names = sorted({one.name for one in well})
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    ill = sorted({one.name for one in named if one.outcome in {"failed", "error"}})
+    ill = sorted({one.name for one in named if one.outcome in BROKEN or _waived(one)})
     said = f"{stage}: {shown} (record {digest})"
-    return not ill, f"{said}; failed: {', '.join(ill)}" if ill else said
+    return not ill, f"{said}; not so: {', '.join(ill)}" if ill else said
+
+
+def _waived(check: Check) -> bool:
+    return WAIVED in check.message
 
 
 def render(maps: Iterable[Judged], card: Card) -> str:

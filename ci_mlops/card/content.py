@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ci_mlops.evidence import WAIVED, Check, Metric, Record, Run, Table
+from ci_mlops.model.card_file import speaks_of
 from ci_mlops.model.human import Human
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.verdict import Evidence, Verdict
@@ -46,6 +47,10 @@ class Card:
             for one in self.run.subjects
             if one.name.startswith("head.")
         }
+
+    def speaks_of(self) -> dict[str, str]:
+        """Return what the card is about: digests of model and data, and the threshold."""
+        return speaks_of(self.digests(), self.settings.threshold)
 
     def metrics(self, stage: str) -> tuple[Metric, ...]:
         """Return the metrics of a stage."""

@@ -7,7 +7,7 @@ from ci_mlops.card import markdown
 from ci_mlops.card.content import Card
 from ci_mlops.errors import ConfigError
 from ci_mlops.evidence import write_atomically
-from ci_mlops.model.card_file import MARKDOWN, told_digests
+from ci_mlops.model.card_file import MARKDOWN, differing
 from ci_mlops.model.human import Human, is_human, parse
 from ci_mlops.model.settings import ModelSettings
 
@@ -44,6 +44,5 @@ def trouble(folder: Path, judged: Mapping[str, str]) -> str:
     path = folder / MARKDOWN
     if not path.is_file():
         return f"{path} is missing"
-    told = told_digests(path.read_text(encoding="utf-8", errors="replace"))
-    other = sorted(name for name, digest in told.items() if judged.get(name) != digest)
+    other = differing(path.read_text(encoding="utf-8", errors="replace"), judged)
     return f"{path} speaks of another {', '.join(other)}" if other else ""

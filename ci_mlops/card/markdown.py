@@ -87,7 +87,7 @@ def header(card: Card) -> dict[str, Any]:
         "metrics": [one.name for one in metrics],
     }
     found["model-index"] = [{"name": card.title, "results": [result] if metrics else []}]
-    found[FIELD] = digests
+    found[FIELD] = card.speaks_of()
     return found
 
 

@@ -1,5 +1,6 @@
 """The card that stands next to a model: where it is, and of what it speaks."""
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,8 +16,20 @@ def place_of(model: str) -> str:
     return (PurePosixPath(model).parent / MARKDOWN).as_posix()
 
 
+def speaks_of(subjects: Mapping[str, str], threshold: float) -> dict[str, str]:
+    """Return what a card is about, by name: digests of model and data, and the threshold."""
+    kept = {name: digest for name, digest in subjects.items() if name != "code"}
+    return {**kept, "threshold": f"{threshold:g}"}
+
+
+def differing(text: str, judged: Mapping[str, str]) -> list[str]:
+    """Return what a card tells otherwise than it was judged, or leaves out."""
+    told = told_digests(text)
+    return sorted(name for name in {*told, *judged} if told.get(name) != judged.get(name))
+
+
 def told_digests(text: str) -> dict[str, str]:
-    """Return the digests that a card's header tells, by subject; nothing of one without any."""
+    """Return what a card's header says that it is about; of one without any, why."""
     if not text.startswith("---\n"):
         return {"model": "of no header"}
     try:
@@ -26,4 +39,4 @@ def told_digests(text: str) -> dict[str, str]:
     told = found.get(FIELD) if isinstance(found, dict) else None
     if not isinstance(told, dict) or "model" not in told:
         return {"model": "of a header without digests"}
-    return {str(name): str(digest) for name, digest in told.items() if name != "code"}
+    return {str(name): str(value) for name, value in told.items()}

@@ -167,8 +167,8 @@ def _stale(workspace: Workspace) -> str:
     text = made_card_text(head)
     if not text:
         return f"there is no {place} next to the model"
-    told = card_file.told_digests(text)
-    other = sorted(name for name, digest in told.items() if head.digest(name) != digest)
+    subjects = {one.name: one.sha256 for one in head.subjects}
+    other = card_file.differing(text, card_file.speaks_of(subjects, model.threshold))
     return f"{place} speaks of another {', '.join(other)}" if other else ""
 
 
@@ -176,6 +176,8 @@ def _missing_fields(fields: Sequence[str], workspace: Workspace) -> list[str]:
     text = card_text(workspace.head)
     place = (workspace.head.model.card if workspace.head.model else None) or "model card"
     answered = card_fields(text, place) if text is not None else {}
+    if human.is_human(place) and "model" not in workspace.stages:
+        answered.pop("evaluation", None)  # nothing evaluates it
     return [field for field in fields if not answered.get(_name(field))]
 
 

@@ -143,14 +143,18 @@ def test_the_page_runs_nothing_that_people_wrote() -> None:
 
 def test_it_is_written_and_told_to_be_stale(tmp_path: Path) -> None:
     card = made()
-    assert files.trouble(tmp_path, card.digests()).endswith("MODEL_CARD.md is missing")
+    assert files.trouble(tmp_path, card.speaks_of()).endswith("MODEL_CARD.md is missing")
     assert [one.name for one in files.write(tmp_path, card)] == ["MODEL_CARD.md", "MODEL_CARD.html"]
-    assert files.trouble(tmp_path, card.digests()) == ""
-    other = {**card.digests(), "model": "9" * 64, "code": "8" * 64}
+    assert files.trouble(tmp_path, card.speaks_of()) == ""
+    other = {**card.speaks_of(), "model": "9" * 64}
     assert files.trouble(tmp_path, other).endswith("speaks of another model")
+    moved = {**card.speaks_of(), "threshold": "0.8"}
+    assert files.trouble(tmp_path, moved).endswith("speaks of another threshold")
+    more = {**card.speaks_of(), "data.new": "7" * 64}
+    assert files.trouble(tmp_path, more).endswith("speaks of another data.new")
     for text in ("# By hand\n", "---\nlicense: mit\n---\n", "---\n[\n---\n"):
         (tmp_path / "MODEL_CARD.md").write_text(text, encoding="utf-8")
-        assert files.trouble(tmp_path, card.digests()).endswith("speaks of another model")
+        assert "speaks of another data.test" in files.trouble(tmp_path, card.speaks_of())
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_one_that_failed_beside_one_that_passed_is_no_whole_answer(tmp_path: Pat
     card = made(records={"data": record("passed", "failed")})
     (one, *_) = compliance.judged(parsed(tmp_path, every), card).answers
     assert one.state == "hole"
-    assert one.missing[0].endswith("failed: c1")
+    assert one.missing[0].endswith("not so: c1")
 
 
 @pytest.mark.parametrize("gone", [None, EvidenceError("is missing", place="data.json")])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ci_mlops.command import Commands
 from ci_mlops.errors import CannotLook, ConfigError
 from ci_mlops.evidence import Check, Subject
+from ci_mlops.model import card_file
 from ci_mlops.stage import Findings, Workspace
 from ci_mlops.stages.policy import PolicyStage, Waiver, judging, packs, proxies
 from ci_mlops.strict_yaml import read
@@ -312,7 +313,7 @@ def test_a_card_that_is_made_must_speak_of_the_model_that_git_holds(
     settings = model.model_copy(update={"path": "m/model.txt", "predictions": None})
     subjects = (*workspace.head.subjects, Subject(name="model", sha256="a" * 64))
     head = replace(workspace.head, model=settings, subjects=subjects)
-    workspace = replace(workspace, head=head, commands=commands)
+    workspace = replace(workspace, head=head, commands=commands, stages=("model", "policy"))
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "model.txt").write_text("1", encoding="utf-8")
     git("init", "-q")
@@ -328,7 +329,8 @@ def test_a_card_that_is_made_must_speak_of_the_model_that_git_holds(
     assert "ci-mlops card" in check.remedy
     before = stage.inputs(workspace)
     for digest, outcome in (("a" * 64, "passed"), ("b" * 64, "failed")):
-        text = f"---\nci-mlops: {{model: {digest}}}\n---\n"
+        about = card_file.speaks_of({one.name: one.sha256 for one in subjects}, 0.5)
+        text = f"---\nci-mlops: {json.dumps({**about, 'model': digest})}\n---\n"
         (tmp_path / "m" / "MODEL_CARD.md").write_text(text, encoding="utf-8")
         assert only(found(tmp_path, workspace, rule)).outcome == outcome
     assert stage.inputs(workspace) != before
