@@ -134,16 +134,11 @@ class DockerTarget:
             # The files first: whoever dies here, HAProxy starts again with what was meant.
             slots = {**state.slots, slot: digest}
             self._write(_State(fence=fence, slots=slots, slot=slot))
+            self._tell(f"set server {slot}/one fqdn {self._name_of(digest)}")
             address = container.attrs["NetworkSettings"]["Networks"][self.name]["IPAddress"]
-
-            def reaches() -> bool:
-                return f" {address} " in self._tell(f"show servers state {slot}")
-
-            if not reaches():
-                self._tell(f"set server {slot}/one fqdn {self._name_of(digest)}")
-                self._wait(reaches, digest)
-            change = f"set map {FOLDER}/{MAP}"
-            self._tell(f"{change} slot {slot}; {change} digest {digest}")
+            self._wait(lambda: f" {address} " in self._tell(f"show servers state {slot}"), digest)
+            self._tell(f"set map {FOLDER}/{MAP} slot {slot}")
+            self._tell(f"set map {FOLDER}/{MAP} digest {digest}")
             self._wait(lambda: (self.live() or Slot(digest="", url="")).digest == digest, digest)
             return Slot(digest=digest, url=self._front())
 
