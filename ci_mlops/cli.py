@@ -602,7 +602,8 @@ def _ledger(arguments: Namespace, environ: Environ) -> "AbstractContextManager[L
     from ci_mlops.checkout import Repository
     from ci_mlops.command import Commands
     from ci_mlops.github import Workflow
-    from ci_mlops.release.ledger import ledger_at, remote_of
+    from ci_mlops.release.branch import remote_of
+    from ci_mlops.release.ledger import ledger_at
 
     repository = Repository.around(Path.cwd(), Commands(environ=environ))
     return ledger_at(*remote_of(repository, arguments.ledger, Workflow.from_environ(environ)))
