@@ -8,7 +8,7 @@ each other; whoever comes late reads again and decides again. Nothing is ever re
 import base64
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -150,8 +150,10 @@ class Branch:
             if age > STALE_LOCK_S:
                 lock.unlink(missing_ok=True)
 
-    def _git(self, *arguments: str, check: bool = True) -> Completed:
-        done = self.commands.run(["git", *arguments], cwd=self.folder, timeout_s=120)
+    def _git(
+        self, *arguments: str, check: bool = True, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        done = self.commands.run(["git", *arguments], cwd=self.folder, env=env, timeout_s=120)
         if check and (done.code or done.timed_out):
             raise OutsideError(f"`git {arguments[0]}` failed in {self.called}: {done.last_line()}")
         return done
