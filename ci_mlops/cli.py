@@ -317,6 +317,43 @@ def _compliance(arguments: Namespace, environ: Environ) -> int:
     return 0
 
 
+def _monitor(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config, monitor, progress, pull_request
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+    from ci_mlops.publish.posting import repository_of
+
+    path = _config_path(arguments)
+    loaded = config.load(path)
+    commands, workflow = Commands(environ=environ), Workflow.from_environ(environ)
+    github = repository_of(workflow) if arguments.issue else None
+    try:
+        with pull_request.locked(path.resolve().parent / ".mlops"):
+            with _ledger(arguments, environ) as ledger:
+                watch = monitor.opened(
+                    loaded,
+                    path,
+                    ledger=ledger,
+                    commands=commands,
+                    now=datetime.now(UTC),
+                    only=arguments.only,
+                    skip=arguments.skip,
+                    cores=os.cpu_count() or 1,
+                )
+            with progress.display(watch.plan.names(), environ) as display:
+                seen = monitor.look(watch, display, workflow=workflow)
+    finally:
+        commands.stop_all()
+    _say(seen.verdict, seen.run, as_json=arguments.json, reports=seen.reports)
+    if seen.bugs:
+        raise seen.bugs[0]
+    workflow.write_outputs({"verdict": seen.verdict.outcome})
+    workflow.write_summary(monitor.report_text(seen))
+    if github is not None and (kept := monitor.keep_issue(github, seen)):
+        print(f"{kept.url} tells of it", file=sys.stderr)
+    return seen.verdict.exit_code
+
+
 def _promote(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.github import Workflow
     from ci_mlops.release import candidate, environment
@@ -576,6 +613,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "image": _image,
     "card": _card,
     "compliance": _compliance,
+    "monitor": _monitor,
     "promote": _promote,
     "rollback": _rollback,
     "render": _render,

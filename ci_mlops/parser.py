@@ -136,6 +136,19 @@ what nothing answers is a hole, with who has to fill it. It is no legal advice.
   ci-mlops compliance --map nist-ai-rmf --json
 """,
     ),
+    "monitor": (
+        "look at production: drift, accuracy, fairness, latency, resources",
+        """\
+Holds what is live in the environment that `monitors:` names to what was judged for it: the
+prediction log and its labels, and Prometheus. Leaves evidence and a report in
+.mlops/monitors/ENVIRONMENT, like `run`. With --issue one issue per project and environment is
+kept on GitHub: opened when a monitor fails, edited, and closed when all are well again.
+
+  ci-mlops monitor
+  ci-mlops monitor --only drift
+  ci-mlops monitor --issue           in a scheduled workflow
+""",
+    ),
     "promote": (
         "make what was judged live in an environment, verified in place",
         """\
@@ -358,6 +371,14 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         EVIDENCE,
         ("--map", {"metavar": "NAME", "help": "only this one (default: all)"}),
         ("--output", {"type": Path, "metavar": "FILE", "help": "Markdown, and a page beside it"}),
+        JSON,
+    ),
+    "monitor": (
+        CONFIG,
+        (ONLY[0], {**ONLY[1], "help": "look with these monitors, separated by commas"}),
+        (SKIP[0], {**SKIP[1], "help": "leave these monitors out, separated by commas"}),
+        ("--issue", {"action": "store_true", "help": "keep one issue on GitHub"}),
+        LEDGER,
         JSON,
     ),
     "promote": (

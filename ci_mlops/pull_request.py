@@ -42,11 +42,7 @@ class PullRequest:
 
     def subjects(self) -> tuple[Subject, ...]:
         """Digests of both sides, named `head.model`, `base.data.test` and the like."""
-        return tuple(
-            Subject(name=f"{side.name}.{subject.name}", sha256=subject.sha256)
-            for side in reversed(self.workspace.sides())
-            for subject in side.subjects
-        )
+        return named_subjects(self.workspace.sides())
 
     def circumstances(
         self,
@@ -82,8 +78,22 @@ class PullRequest:
             ref=workflow.ref,
             started=started,
             seconds=round(seconds, 3),
-            tools={"ci-mlops": __version__, "python": platform.python_version()},
+            tools=tools(),
         )
+
+
+def named_subjects(sides: Sequence[Side]) -> tuple[Subject, ...]:
+    """Return digests of some sides, named `head.model`, `base.data.test` and the like."""
+    return tuple(
+        Subject(name=f"{side.name}.{subject.name}", sha256=subject.sha256)
+        for side in reversed(sides)
+        for subject in side.subjects
+    )
+
+
+def tools() -> dict[str, str]:
+    """Return our version and that of the interpreter."""
+    return {"ci-mlops": __version__, "python": platform.python_version()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +166,40 @@ def open_pull_request(
         notes=tuple(notes),
         tree="" if repository.is_changed() else repository.tree(),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """The working tree and another commit of it, both prepared."""
+
+    head: Side
+    base: Side | None
+    blocked: CannotLook | None
+    """What keeps everybody from looking at the head, such as a failed `prepare`."""
+    notes: tuple[str, ...]
+
+
+def sides(loaded: Loaded, path: Path, *, commit: str, commands: Commands) -> Sides:
+    """Prepare the working tree and, where it is another and is here, a commit beside it."""
+    root = path.resolve().parent
+    repository = Repository.around(root, commands)
+    root = root.relative_to(repository.top.resolve())
+    folder = repository.top / root / ".mlops"
+    _ignored_by_git(folder)
+    head, blocked = _head_side(repository, root, loaded, folder)
+    if not commit or commit == head.commit:
+        return Sides(head=head, base=None, blocked=blocked, notes=())
+    if not repository.commit(commit):
+        note = f"Commit {commit[:7]} is not here, so the working tree stands for it: fetch it."
+        return Sides(head=head, base=None, blocked=blocked, notes=(note,))
+    name = (root / path.name).as_posix()
+    base_loaded, notes = _base_config(repository, Base(commit=commit), name, loaded)
+    side, missing, more = _base_side(
+        repository, root, base_loaded or loaded, commit=commit, folder=folder, head=head
+    )
+    if side is None:
+        more.append(f"Commit {commit[:7]} cannot stand as the reference: {missing}")
+    return Sides(head=head, base=side, blocked=blocked, notes=(*notes, *more))
 
 
 def rules(base: Loaded | None, head: Loaded) -> Rules:

@@ -19,6 +19,9 @@ MAX_WORK_S = 10
 MAX_FILE_BYTES = 1024 * 1024
 COMMENTS = "pull-requests: write"
 CHECKS = "checks: write"
+ISSUES = "issues: write"
+PULLS = "pull-requests: write"
+CONTENTS = "contents: write"
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
@@ -41,6 +44,23 @@ class Comment(_Said):
     body: str | None = ""
     user: User | None = None
     html_url: str = ""
+
+    @property
+    def login(self) -> str:
+        """Who wrote it; empty when the account is gone."""
+        return self.user.login if self.user else ""
+
+
+class Issue(_Said):
+    """An issue; GitHub lists pull requests among them."""
+
+    number: int
+    state: Literal["open", "closed"]
+    title: str = ""
+    body: str | None = ""
+    user: User | None = None
+    html_url: str = ""
+    pull_request: object | None = None
 
     @property
     def login(self) -> str:
@@ -98,7 +118,10 @@ class PullRequest(_Said):
     state: str
     head: _Side
     base: _Side
+    body: str | None = ""
+    user: User | None = None
     html_url: str = ""
+    merged_at: str | None = None
     merge_commit_sha: Sha | None = None
     """GitHub's own merge of it, which `pull_request` tests; none while it is being made."""
 
@@ -131,6 +154,10 @@ class _Tree(_Said):
 
 class _Permission(_Said):
     permission: str
+
+
+class _About(_Said):
+    default_branch: str
 
 
 class Annotation(BaseModel):
@@ -214,6 +241,27 @@ class Repository:
             if refused.status != 404:
                 raise
 
+    # --- issues ---------------------------------------------------------------------------------
+
+    def issues(self, label: str) -> list[Issue]:
+        """Return every issue with a label, open and closed, the newest first; no pull request."""
+        query = {"state": "all", "labels": label}
+        found = self.api.pages(self._path("/issues"), needs=ISSUES, query=query)
+        return [one for one in (_read(Issue, each) for each in found) if one.pull_request is None]
+
+    def create_issue(self, *, title: str, body: str, labels: Sequence[str]) -> Issue:
+        """Open an issue. Raises LostError when it may have been opened."""
+        wanted = {"title": title, "body": body, "labels": list(labels)}
+        return _read(Issue, self.api.send("POST", self._path("/issues"), wanted, needs=ISSUES))
+
+    def update_issue(
+        self, number: int, *, title: str, body: str, state: Literal["open", "closed"]
+    ) -> Issue:
+        """Replace what an issue says; close it, or open it again."""
+        path = self._path(f"/issues/{number}")
+        wanted = {"title": title, "body": body, "state": state}
+        return _read(Issue, self.api.send("PATCH", path, wanted, needs=ISSUES))
+
     # --- checks ---------------------------------------------------------------------------------
 
     def checks(self, sha: str, name: str) -> list[CheckRun]:
@@ -247,6 +295,33 @@ class Repository:
         query = {"state": "open", "head": f"{owner}:{branch}"}
         found = self.api.pages(self._path("/pulls"), needs="pull-requests: read", query=query)
         return [_read(PullRequest, one) for one in found]
+
+    def pull_requests_of(self, sha: str) -> list[PullRequest]:
+        """Return the pull requests that a commit is part of, or came from."""
+        path = self._path(f"/commits/{segment(sha)}/pulls")
+        found = self.api.pages(path, needs="pull-requests: read")
+        return [_read(PullRequest, one) for one in found]
+
+    def create_pull_request(self, *, branch: str, base: str, title: str, body: str) -> PullRequest:
+        """Open a pull request. Raises LostError when it may have been opened."""
+        wanted = {"head": branch, "base": base, "title": title, "body": body}
+        made = self.api.send("POST", self._path("/pulls"), wanted, needs=PULLS)
+        return _read(PullRequest, made)
+
+    def update_pull_request(self, number: int, *, title: str, body: str) -> PullRequest:
+        """Replace what a pull request says."""
+        path = self._path(f"/pulls/{number}")
+        wanted = {"title": title, "body": body}
+        return _read(PullRequest, self.api.send("PATCH", path, wanted, needs=PULLS))
+
+    def default_branch(self) -> str:
+        """Return the branch that pull requests go to."""
+        return _read(_About, self.api.get(self._path(""), needs="contents: read")).default_branch
+
+    def dispatch(self, workflow: str, ref: str, inputs: dict[str, str]) -> None:
+        """Start a workflow, named by its file, on a branch."""
+        path = self._path(f"/actions/workflows/{segment(workflow)}/dispatches")
+        self.api.send("POST", path, {"ref": ref, "inputs": inputs}, needs="actions: write")
 
     def run(self, run: int) -> WorkflowRun:
         """Return a workflow run."""

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -235,12 +236,14 @@ class _Listed(list[Any]):
 # --- scopes -------------------------------------------------------------------------------------
 
 SCOPES = (
+    ("/issues/{issue_number}/comments", "pull-requests"),
+    ("/issues/comments/", "pull-requests"),
+    ("/issues/", "issues"),
     ("/actions/", "actions"),
     ("/check-runs", "checks"),
     ("/contents/", "contents"),
     ("/git/", "contents"),
     ("/commits/", "contents"),
-    ("/issues/", "pull-requests"),
     ("/pulls", "pull-requests"),
 )
 
@@ -307,6 +310,44 @@ def _comment(world: World, one: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": one["id"], "body": one["body"], "user": user, "html_url": url}
 
 
+def _list_issues(world: World, _: Mapping[str, str], query: Mapping[str, str], __: Any) -> Answer:
+    wanted = set(filter(None, query.get("labels", "").split(",")))
+    found = [
+        _issue(world, one)
+        for one in reversed(world.issues)
+        if query.get("state", "open") in {"all", one["state"]} and wanted <= set(one["labels"])
+    ]
+    return 200, _Listed(found)
+
+
+def _create_issue(world: World, _: Any, __: Any, body: Any) -> Answer:
+    _fits(body.get("body", ""))
+    made = {"number": world.new_id(), "login": world.login, "state": "open", "labels": [], **body}
+    world.issues.append(made)
+    return 201, _issue(world, made)
+
+
+def _update_issue(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    _fits(body.get("body", ""))
+    for one in world.issues:
+        if str(one["number"]) == values["issue_number"]:
+            one.update(body)
+            return 200, _issue(world, one)
+    raise Refusal(404, "Not Found")
+
+
+def _issue(world: World, one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "number": one["number"],
+        "state": one["state"],
+        "title": one["title"],
+        "body": one.get("body"),
+        "user": {"login": one["login"], "type": "Bot" if "[bot]" in one["login"] else "User"},
+        "labels": [{"name": label} for label in one["labels"]],
+        "html_url": f"https://github.example/{world.repository}/issues/{one['number']}",
+    }
+
+
 def _create_check(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
     made = {"id": world.new_id(), "status": "queued", **body, "annotations": []}
     world.check_runs.append(made)
@@ -361,6 +402,69 @@ def _list_pulls(
     return 200, _Listed(_pull(world, one) for one in found)
 
 
+def _create_pull(world: World, _: Any, __: Any, body: Any) -> Answer:
+    _fits(body.get("body", ""))
+    sha = _branch(world, body["head"])
+    if any(
+        pull.head_branch == body["head"] and pull.state == "open" and not pull.merged
+        for pull in world.pulls
+    ):
+        raise Refusal(422, f"A pull request already exists for acme:{body['head']}.")
+    pull = Pull(
+        number=world.new_id(),
+        head_sha=sha,
+        base_sha=_branch(world, body["base"]),
+        head_branch=body["head"],
+        base_branch=body["base"],
+        head_repository=world.repository,
+        title=body["title"],
+        body=body.get("body", ""),
+        login=world.login,
+    )
+    world.pulls.append(pull)
+    return 201, _pull(world, pull)
+
+
+def _update_pull(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    _fits(body.get("body", ""))
+    for pull in world.pulls:
+        if str(pull.number) == values["pull_number"]:
+            pull.title, pull.body = body.get("title", pull.title), body.get("body", pull.body)
+            return 200, _pull(world, pull)
+    raise Refusal(404, "Not Found")
+
+
+def _pulls_of(world: World, values: Mapping[str, str], *_: Any) -> Answer:
+    sha = values["commit_sha"]
+    found = [one for one in world.pulls if sha in {one.head_sha, one.merge_commit_sha}]
+    return 200, _Listed(_pull(world, one) for one in found)
+
+
+def _branch(world: World, name: str) -> str:
+    """Return the commit of a branch, of the repository on disk where there is one."""
+    if world.git:
+        done = subprocess.run(
+            ["git", "-C", world.git, "rev-parse", "--verify", f"refs/heads/{name}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not done.returncode:
+            return done.stdout.strip()
+    elif name in world.branches:
+        return world.branches[name]
+    raise Refusal(422, f"Validation Failed: branch {name} is invalid")
+
+
+def _about(world: World, *_: Any) -> Answer:
+    return 200, {"full_name": world.repository, "default_branch": world.default_branch}
+
+
+def _dispatch(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    world.dispatches.append({"workflow": values["workflow_id"], **body})
+    return 204, None
+
+
 def _get_pull(world: World, values: Mapping[str, str], *_: Any) -> Answer:
     for pull in world.pulls:
         if str(pull.number) == values["pull_number"]:
@@ -382,6 +486,10 @@ def _pull(world: World, pull: Pull) -> dict[str, Any]:
             "repo": {"full_name": world.repository},
         },
         "merge_commit_sha": pull.merge_commit_sha,
+        "title": pull.title,
+        "body": pull.body,
+        "user": {"login": pull.login, "type": "User"},
+        "merged_at": "2026-11-01T10:00:00Z" if pull.merged else None,
     }
 
 
@@ -505,6 +613,14 @@ def _permission(world: World, values: Mapping[str, str], *_: Any) -> Answer:
 
 HANDLERS: dict[str, Handler] = {
     "GET /user": _user,
+    f"GET {REPO}": _about,
+    f"GET {REPO}/issues": _list_issues,
+    f"POST {REPO}/issues": _create_issue,
+    f"PATCH {REPO}/issues/{{issue_number}}": _update_issue,
+    f"POST {REPO}/pulls": _create_pull,
+    f"PATCH {REPO}/pulls/{{pull_number}}": _update_pull,
+    f"GET {REPO}/commits/{{commit_sha}}/pulls": _pulls_of,
+    f"POST {REPO}/actions/workflows/{{workflow_id}}/dispatches": _dispatch,
     f"GET {REPO}/issues/{{issue_number}}/comments": _list_comments,
     f"POST {REPO}/issues/{{issue_number}}/comments": _create_comment,
     f"PATCH {REPO}/issues/comments/{{comment_id}}": _update_comment,

@@ -56,6 +56,10 @@ class Pull:
     head_repository: str = "acme/loans"
     state: str = "open"
     merge_commit_sha: str | None = None
+    title: str = ""
+    body: str = ""
+    login: str = "ann"
+    merged: bool = False
 
 
 @dataclass(kw_only=True)
@@ -100,6 +104,13 @@ class World:
     """At most this many a page, whatever was asked for."""
     comments: list[dict[str, Any]] = field(default_factory=list)
     check_runs: list[dict[str, Any]] = field(default_factory=list)
+    issues: list[dict[str, Any]] = field(default_factory=list)
+    dispatches: list[dict[str, Any]] = field(default_factory=list)
+    default_branch: str = "main"
+    branches: dict[str, str] = field(default_factory=dict)
+    """Commit of branches, where a test has pushed one."""
+    git: str = ""
+    """A bare repository that holds the branches for real; empty for none."""
     pulls: list[Pull] = field(default_factory=list)
     runs: list[WorkflowRun] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
