@@ -6,6 +6,7 @@ from typing import Literal
 
 from ci_mlops.errors import OutsideError
 from ci_mlops.github.api import LostError
+from ci_mlops.github.comment import first_line
 from ci_mlops.github.repository import ISSUES, Issue, Repository
 
 MAX_TRIES = 10
@@ -53,6 +54,12 @@ def keep(
     raise OutsideError(f"the issue could not be created in {MAX_TRIES} tries: {lost}")
 
 
+def find(repository: Repository, marker: str) -> Issue | None:
+    """Return the issue of a marker, open or closed; None where there is none."""
+    author = repository.login()
+    return next(iter(own(repository.issues(author), author, marker)), None)
+
+
 def close(repository: Repository, *, marker: str, words: str) -> Issue | None:
     """Close the issue of a marker with a comment; None where none is open. Raises OutsideError.
 
@@ -73,11 +80,7 @@ def own(issues: Sequence[Issue], author: str, marker: str) -> list[Issue]:
 
     A marker alone proves nothing: anybody can write one.
     """
-    found = [
-        one
-        for one in issues
-        if one.login == author and (one.body or "").partition("\n")[0].strip() == marker
-    ]
+    found = [one for one in issues if one.login == author and first_line(one.body or "") == marker]
     return sorted(found, key=lambda one: one.number)
 
 
