@@ -350,7 +350,7 @@ def _monitor(arguments: Namespace, environ: Environ) -> int:
     workflow.write_outputs({"verdict": seen.verdict.outcome})
     workflow.write_summary(monitor.report_text(seen))
     if github is not None and (kept := monitor.keep_issue(github, seen)):
-        print(f"{kept.url} tells of it", file=sys.stderr)
+        print(f"{kept.html_url} tells of it", file=sys.stderr)
     return seen.verdict.exit_code
 
 

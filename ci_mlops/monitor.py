@@ -16,9 +16,9 @@ from ci_mlops.command import Commands
 from ci_mlops.config import Config, Loaded
 from ci_mlops.errors import CannotLook, ConfigError
 from ci_mlops.evidence import Record, Run, file_sha256
-from ci_mlops.github import Workflow, sticky
-from ci_mlops.github.repository import Repository
-from ci_mlops.github.sticky import Kept
+from ci_mlops.github import Workflow, issue
+from ci_mlops.github.issue import MAX_BODY
+from ci_mlops.github.repository import Issue, Repository
 from ci_mlops.monitors.production import Limits, Live, Watched
 from ci_mlops.monitors.settings import MonitorsSettings
 from ci_mlops.monitors.sources.prometheus import Prometheus
@@ -32,6 +32,8 @@ from ci_mlops.stages.policy import PolicyStage
 from ci_mlops.verdict import Gate, Verdict
 
 LABEL = "ci-mlops-monitor"
+MARGIN = 500
+"""Characters that an issue needs besides the report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,27 +175,31 @@ def look(watch: Watch, observer: stages.Observer, *, workflow: Workflow) -> Seen
 
 def report_text(seen: Seen) -> str:
     """Return the report as Markdown, short enough for an issue."""
-    return markdown.render(seen.run, seen.records, seen.verdict, limit=sticky.MAX_BODY - 500)
+    return markdown.render(seen.run, seen.records, seen.verdict, limit=MAX_BODY - MARGIN)
 
 
-def keep_issue(repository: Repository, seen: Seen) -> Kept | None:
+def keep_issue(repository: Repository, seen: Seen) -> Issue | None:
     """Keep the one issue of a project and environment. Raises OutsideError.
 
     It is opened when a monitor fails and closed when all are well; a look that could not decide
     leaves it as it is.
     """
     run = seen.run
-    named = {
-        "marker": f"<!-- ci-mlops-monitor:{run.project}:{run.environment} -->",
-        "label": LABEL,
-    }
+    marker = f"<!-- ci-mlops-monitor:{run.project}:{run.environment} -->"
     if failed := seen.failed():
         title = f"{run.project} in {run.environment}: {', '.join(failed)} failed"
-        return sticky.keep_issue(repository, **named, title=title, body=report_text(seen))
+        kept = issue.keep(
+            repository, marker=marker, title=title, body=report_text(seen), labels=(LABEL,)
+        )
+        return kept.issue
     if seen.healthy():
-        title = f"{run.project} in {run.environment}: healthy again"
-        return sticky.close_issue(repository, **named, title=title, body=report_text(seen))
+        return issue.close(repository, marker=marker, words=_healthy_again(run))
     return None
+
+
+def _healthy_again(run: Run) -> str:
+    link = f" ([the run]({run.workflow}))" if run.workflow else ""
+    return f"Healthy again: every monitor looked at {run.started} and found no fault{link}."
 
 
 def _live(ledger: Ledger, environment: str) -> tuple[Live | None, list[str]]:

@@ -21,7 +21,8 @@ COMMENTS = "pull-requests: write"
 CHECKS = "checks: write"
 ISSUES = "issues: write"
 PULLS = "pull-requests: write"
-CONTENTS = "contents: write"
+NOT_PERMITTED = "not permitted to create"
+"""GitHub's words where the repository's settings let no workflow create pull requests."""
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
@@ -52,19 +53,20 @@ class Comment(_Said):
 
 
 class Issue(_Said):
-    """An issue; GitHub lists pull requests among them."""
+    """An issue."""
 
     number: int
-    state: Literal["open", "closed"]
-    title: str = ""
+    title: str
     body: str | None = ""
+    state: Literal["open", "closed"]
     user: User | None = None
     html_url: str = ""
-    pull_request: object | None = None
+    pull_request: dict[str, Any] | None = None
+    """Anything where it is a pull request, which GitHub lists among issues."""
 
     @property
     def login(self) -> str:
-        """Who wrote it; empty when the account is gone."""
+        """Who opened it; empty when the account is gone."""
         return self.user.login if self.user else ""
 
 
@@ -119,7 +121,6 @@ class PullRequest(_Said):
     head: _Side
     base: _Side
     body: str | None = ""
-    user: User | None = None
     html_url: str = ""
     merged_at: str | None = None
     merge_commit_sha: Sha | None = None
@@ -154,10 +155,6 @@ class _Tree(_Said):
 
 class _Permission(_Said):
     permission: str
-
-
-class _About(_Said):
-    default_branch: str
 
 
 class Annotation(BaseModel):
@@ -217,15 +214,18 @@ class Repository:
                 raise
             return RUNNER_LOGIN
 
-    def comments(self, number: int) -> list[Comment]:
-        """Return every comment on a pull request, the oldest first."""
-        path = self._path(f"/issues/{number}/comments")
-        return [_read(Comment, one) for one in self.api.pages(path, needs=COMMENTS)]
+    def comments(self, number: int, *, needs: str = COMMENTS) -> list[Comment]:
+        """Return every comment on a pull request or an issue, the oldest first.
 
-    def create_comment(self, number: int, body: str) -> Comment:
+        `needs` names what the token must be allowed: of an issue's, `issues: write`.
+        """
+        path = self._path(f"/issues/{number}/comments")
+        return [_read(Comment, one) for one in self.api.pages(path, needs=needs)]
+
+    def create_comment(self, number: int, body: str, *, needs: str = COMMENTS) -> Comment:
         """Add a comment. Raises LostError when it may have been added."""
         path = self._path(f"/issues/{number}/comments")
-        return _read(Comment, self.api.send("POST", path, {"body": body}, needs=COMMENTS))
+        return _read(Comment, self.api.send("POST", path, {"body": body}, needs=needs))
 
     def update_comment(self, comment: int, body: str) -> Comment:
         """Replace a comment's text."""
@@ -243,24 +243,22 @@ class Repository:
 
     # --- issues ---------------------------------------------------------------------------------
 
-    def issues(self, label: str) -> list[Issue]:
-        """Return every issue with a label, open and closed, the newest first; no pull request."""
-        query = {"state": "all", "labels": label}
+    def issues(self, author: str, *, label: str = "") -> list[Issue]:
+        """Return every issue, open or closed, that an account has opened, the oldest first."""
+        query = {"state": "all", "creator": author, **({"labels": label} if label else {})}
         found = self.api.pages(self._path("/issues"), needs=ISSUES, query=query)
-        return [one for one in (_read(Issue, each) for each in found) if one.pull_request is None]
+        issues = [issue for one in found if (issue := _read(Issue, one)).pull_request is None]
+        return sorted(issues, key=lambda one: one.number)
 
-    def create_issue(self, *, title: str, body: str, labels: Sequence[str]) -> Issue:
+    def create_issue(self, title: str, body: str, labels: Sequence[str] = ()) -> Issue:
         """Open an issue. Raises LostError when it may have been opened."""
         wanted = {"title": title, "body": body, "labels": list(labels)}
         return _read(Issue, self.api.send("POST", self._path("/issues"), wanted, needs=ISSUES))
 
-    def update_issue(
-        self, number: int, *, title: str, body: str, state: Literal["open", "closed"]
-    ) -> Issue:
-        """Replace what an issue says; close it, or open it again."""
+    def update_issue(self, number: int, **changes: str) -> Issue:
+        """Change `title`, `body`, `state` (open, closed) or `state_reason` of an issue."""
         path = self._path(f"/issues/{number}")
-        wanted = {"title": title, "body": body, "state": state}
-        return _read(Issue, self.api.send("PATCH", path, wanted, needs=ISSUES))
+        return _read(Issue, self.api.send("PATCH", path, changes, needs=ISSUES))
 
     # --- checks ---------------------------------------------------------------------------------
 
@@ -296,32 +294,41 @@ class Repository:
         found = self.api.pages(self._path("/pulls"), needs="pull-requests: read", query=query)
         return [_read(PullRequest, one) for one in found]
 
-    def pull_requests_of(self, sha: str) -> list[PullRequest]:
-        """Return the pull requests that a commit is part of, or came from."""
-        path = self._path(f"/commits/{segment(sha)}/pulls")
-        found = self.api.pages(path, needs="pull-requests: read")
+    def pull_requests_of(self, commit: str) -> list[PullRequest]:
+        """Return the merged pull request that brought a commit to the main branch.
+
+        For a commit that is not there these are the open ones that hold it; for one that nobody
+        knows, none.
+        """
+        path = self._path(f"/commits/{segment(commit)}/pulls")
+        try:
+            found = [*self.api.pages(path, needs="pull-requests: read")]
+        except RefusedError as refused:
+            if refused.status not in {404, 422}:
+                raise
+            return []
         return [_read(PullRequest, one) for one in found]
 
-    def create_pull_request(self, *, branch: str, base: str, title: str, body: str) -> PullRequest:
-        """Open a pull request. Raises LostError when it may have been opened."""
-        wanted = {"head": branch, "base": base, "title": title, "body": body}
-        made = self.api.send("POST", self._path("/pulls"), wanted, needs=PULLS)
+    def create_pull_request(self, *, head: str, base: str, title: str, body: str) -> PullRequest:
+        """Propose a branch of this repository. Raises LostError when it may have been proposed."""
+        wanted = {"head": head, "base": base, "title": title, "body": body}
+        try:
+            made = self.api.send("POST", self._path("/pulls"), wanted, needs=PULLS)
+        except RefusedError as refused:
+            if NOT_PERMITTED not in refused.fault:
+                raise
+            raise RefusedError(
+                refused.fault,
+                status=refused.status,
+                remedy="Tick it in the repository's settings: Actions, General, Workflow "
+                "permissions",
+            ) from refused
         return _read(PullRequest, made)
 
-    def update_pull_request(self, number: int, *, title: str, body: str) -> PullRequest:
-        """Replace what a pull request says."""
+    def update_pull_request(self, number: int, *, body: str) -> PullRequest:
+        """Replace the text of a pull request."""
         path = self._path(f"/pulls/{number}")
-        wanted = {"title": title, "body": body}
-        return _read(PullRequest, self.api.send("PATCH", path, wanted, needs=PULLS))
-
-    def default_branch(self) -> str:
-        """Return the branch that pull requests go to."""
-        return _read(_About, self.api.get(self._path(""), needs="contents: read")).default_branch
-
-    def dispatch(self, workflow: str, ref: str, inputs: dict[str, str]) -> None:
-        """Start a workflow, named by its file, on a branch."""
-        path = self._path(f"/actions/workflows/{segment(workflow)}/dispatches")
-        self.api.send("POST", path, {"ref": ref, "inputs": inputs}, needs="actions: write")
+        return _read(PullRequest, self.api.send("PATCH", path, {"body": body}, needs=PULLS))
 
     def run(self, run: int) -> WorkflowRun:
         """Return a workflow run."""

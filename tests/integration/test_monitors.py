@@ -74,7 +74,8 @@ def serve(
 
 def look(repo: Repo, *arguments: str, **environ: str) -> tuple[int, Mapping[str, Any], str]:
     code, output, errors = ci_mlops(repo.path, "monitor", "--json", *arguments, **environ)
-    return code, json.loads(output) if output.startswith("{") else {}, output + errors
+    document = json.JSONDecoder().raw_decode(output)[0] if output.startswith("{") else {}
+    return code, document, output + errors
 
 
 def reasons(document: Mapping[str, Any], outcome: str = "failed") -> set[tuple[str, str, str]]:
@@ -203,16 +204,8 @@ def test_one_issue_is_kept_edited_and_closed(watched: Repo) -> None:
             "GITHUB_TOKEN": world.token,
         }
         serve(watched, shift=6.0)
-        world.issues.append(
-            {
-                "number": 1,
-                "login": "mallory",
-                "state": "open",
-                "labels": ["ci-mlops-monitor"],
-                "title": "t",
-                "body": "<!-- ci-mlops-monitor:small:production -->\nmine",
-            }
-        )
+        forged = "<!-- ci-mlops-monitor:small:production -->\nmine"
+        world.issue("t", forged, "mallory", labels=["ci-mlops-monitor"])
         for _ in range(2):
             code, _, said = look(watched, "--issue", **environ)
             assert code == 1, said
@@ -225,5 +218,6 @@ def test_one_issue_is_kept_edited_and_closed(watched: Repo) -> None:
         code, _, said = look(watched, "--issue", **environ)
         assert code == 0, said
     assert own[0]["state"] == "closed"
+    assert ["Healthy again" in one["body"] for one in world.comments] == [True]
     assert world.issues[0]["body"].endswith("mine")
     assert world.violations == []

@@ -4,14 +4,13 @@ A move counts where the whole window shows it beyond chance and both of its halv
 only one half shows is a burst, and is told without alarm.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ci_mlops.dataset.columns import counts, numbers
-from ci_mlops.stats import moved, shift
+from ci_mlops.stats import moved
 from ci_mlops.stats.moved import Distance
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 ALPHA = 0.001
 """Chance of one false alarm or more in a look, all columns and windows together."""
+ALPHA_OF_HALF = 0.02
+"""Chance that an unmoved half looks moved: so often a burst in the other half raises an alarm."""
 FEWEST = 20
 """Values of a column below which it is not compared."""
 MAX_REFERENCE = 100_000
@@ -105,26 +106,12 @@ def _apart(column: Column, current: "pd.Series[Any]") -> Distance:
 
 
 def _lasts(column: Column, first_half: "pd.Index[Any]", limit: float) -> bool:
-    """Whether each half of the window lies beyond half of the limit and beyond usual chance."""
+    """Whether each half of the window shows it: beyond half of the limit, and beyond chance."""
     early = column.current.index.isin(first_half)
     for half in (column.current[early], column.current[~early]):
         if _size(half) < FEWEST / 2:
             return False
-        if not _apart(column, half).value > max(limit / 2, _usual(column, half)):
+        found = _apart(column, half)
+        if found.value <= limit / 2 or found.p_value >= ALPHA_OF_HALF:
             return False
     return True
-
-
-def _usual(column: Column, half: "pd.Series[Any]") -> float:
-    n, m = _size(column.reference), _size(half)
-    if column.kind == "number":
-        return shift.ks_critical(n, m, 0.5)
-    first, second = counts(column.reference), counts(half)
-    return _mean_variation(first, second)
-
-
-def _mean_variation(first: Mapping[Any, int], second: Mapping[Any, int]) -> float:
-    """Return the total variation that chance alone brings on average, by the normal law."""
-    n, m = sum(first.values()), sum(second.values())
-    pooled = np.array([first.get(k, 0) + second.get(k, 0) for k in {*first, *second}]) / (n + m)
-    return float(0.5 * np.sqrt(2 / np.pi * pooled * (1 - pooled) * (1 / n + 1 / m)).sum())
