@@ -248,6 +248,19 @@ def _wrong_monitors(config: Config, monitors: MonitorsSettings) -> Iterator[tupl
         near = did_you_mean(monitors.environment, environments)
         fault = f"{monitors.environment!r} is not below `release`{near}"
         yield "monitors.environment", fault, "Name one of them"
+    if not isinstance(monitors.on_failure, str):
+        for name in sorted(set(monitors.on_failure) - set(chosen)):
+            fault = f"{name!r} is not a monitor of this file{did_you_mean(name, chosen)}"
+            yield "monitors.on_failure", fault, "Name one that is"
+    wanted = {monitors.answer(name) for name in chosen}
+    if "retrain" in wanted and monitors.retrain is None:
+        yield "monitors.on_failure", "`retrain` needs `monitors.retrain`", "Add its `command`"
+    if monitors.retrain is not None and not (monitors.predictions and monitors.labels):
+        fault = "needs `monitors.predictions` and `monitors.labels`"
+        yield "monitors.retrain", fault, "Add them"
+    if "rollback" in wanted and monitors.environment not in environments:
+        fault = f"`rollback` needs the environment {monitors.environment!r} below `release`"
+        yield "monitors.on_failure", fault, "Add it there with its `target`"
     for name, source in monitors.lacking():
         yield f"monitors.{name}", f"needs `monitors.{source}`", "Add it"
 

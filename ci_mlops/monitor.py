@@ -5,7 +5,7 @@ beside the working tree; where the ledger knows nothing, the working tree itself
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from ci_mlops.github import Workflow, issue
 from ci_mlops.github.issue import MAX_BODY
 from ci_mlops.github.repository import Issue, Repository
 from ci_mlops.monitors.production import Limits, Live, Watched
-from ci_mlops.monitors.settings import MonitorsSettings
+from ci_mlops.monitors.settings import Answer, MonitorsSettings
 from ci_mlops.monitors.sources.prometheus import Prometheus
 from ci_mlops.plan import Plan, plan
 from ci_mlops.release.entry import time_of
@@ -32,6 +32,12 @@ from ci_mlops.stages.policy import PolicyStage
 from ci_mlops.verdict import Gate, Verdict
 
 LABEL = "ci-mlops-monitor"
+ANSWERS: Mapping[Answer, str] = {
+    "rollback": "a rollback to the version before",
+    "retrain": "a pull request with a model trained anew",
+}
+NAMED = 5
+"""Checks of a monitor that a reason names."""
 MARGIN = 500
 """Characters that an issue needs besides the report."""
 
@@ -61,6 +67,16 @@ class Seen:
     def failed(self) -> tuple[str, ...]:
         """Return the monitors that failed, in order."""
         return tuple(name for name in self.run.stages if self.records[name].outcome == "failed")
+
+    def reason(self) -> str:
+        """Return in one line what failed: `drift failed: shift income, freshness`."""
+        parts = []
+        for name in self.failed():
+            checks = [one for one in self.records[name].checks if one.outcome == "failed"]
+            named = [f"{one.name} {one.slice}".strip() for one in checks]
+            more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+            parts.append(f"{name} failed: {', '.join(named[:NAMED])}{more}")
+        return "; ".join(parts)
 
     def healthy(self) -> bool:
         """Whether every monitor looked and none found a fault; a partial look says nothing."""
@@ -178,18 +194,24 @@ def report_text(seen: Seen) -> str:
     return markdown.render(seen.run, seen.records, seen.verdict, limit=MAX_BODY - MARGIN)
 
 
-def keep_issue(repository: Repository, seen: Seen) -> Issue | None:
+def keep_issue(repository: Repository, seen: Seen, answers: Sequence[Answer]) -> Issue | None:
     """Keep the one issue of a project and environment. Raises OutsideError.
 
     It is opened when a monitor fails and closed when all are well; a look that could not decide
-    leaves it as it is.
+    leaves it as it is. `answers` are what the failed ones call for.
     """
     run = seen.run
     marker = f"<!-- ci-mlops-monitor:{run.project}:{run.environment} -->"
     if failed := seen.failed():
         title = f"{run.project} in {run.environment}: {', '.join(failed)} failed"
+        follows = [ANSWERS[one] for one in answers if one in ANSWERS]
+        told = f"\nBy `on_failure` there follows {' and '.join(follows)}.\n" if follows else ""
         kept = issue.keep(
-            repository, marker=marker, title=title, body=report_text(seen), labels=(LABEL,)
+            repository,
+            marker=marker,
+            title=title,
+            body=f"{report_text(seen)}{told}",
+            labels=(LABEL,),
         )
         return kept.issue
     if seen.healthy():
@@ -211,13 +233,18 @@ def _live(ledger: Ledger, environment: str) -> tuple[Live | None, list[str]]:
             "is taken for what was judged, and every version that answers is looked at."
         )
         return None, [note]
-    commit = ""
-    for one in ledger.entries():
-        entry = one.entry
-        if entry.environment == environment and entry.to == current.live and entry.commit:
-            commit = entry.commit
-            break
-    live = Live(digest=current.live, since=time_of(current.since), commit=commit)
+    about = [
+        one.entry
+        for one in ledger.entries()
+        if (one.entry.environment, one.entry.to) == (environment, current.live)
+    ]
+    kinds = [entry.kind for entry in about if entry.kind in {"promoted", "rolled_back"}]
+    live = Live(
+        digest=current.live,
+        since=time_of(current.since),
+        commit=next((entry.commit for entry in about if entry.commit), ""),
+        promoted=kinds[:1] == ["promoted"],
+    )
     note = f"Live in {environment}: {live.version}, since {current.since}."
     return live, [note]
 

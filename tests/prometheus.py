@@ -96,8 +96,8 @@ def serving(
             "create-blocks-from",
             "openmetrics",
             "-q",
-            text,
-            folder / "tsdb",
+            str(text),
+            str(folder / "tsdb"),
         ]
         subprocess.run(made, check=True, capture_output=True)
     config = folder / "prometheus.yml"

@@ -90,7 +90,7 @@ def _edited(repository: Repository, found: Sequence[Issue], title: str, text: st
     for double in found[1:]:
         if _is_open(double):
             repository.update_issue(double.number, state="closed", state_reason="not_planned")
-    if _is_open(first) and (first.title, _plain(first.body)) == (title, _plain(text)):
+    if _is_open(first) and (first.title, as_stored(first.body)) == (title, as_stored(text)):
         return Kept(issue=first, done="unchanged")
     edited = repository.update_issue(first.number, title=title, body=text, state="open")
     return Kept(issue=edited, done="edited" if _is_open(first) else "reopened")
@@ -100,6 +100,6 @@ def _is_open(issue: Issue) -> bool:
     return issue.state == "open"
 
 
-def _plain(text: str | None) -> str:
+def as_stored(text: str | None) -> str:
     """Return a text as GitHub may give it back: with other line ends, without those at its end."""
     return (text or "").replace("\r\n", "\n").rstrip()

@@ -288,9 +288,11 @@ class Repository:
         path = self._path(f"/pulls/{number}")
         return _read(PullRequest, self.api.get(path, needs="pull-requests: read"))
 
-    def pull_requests(self, owner: str, branch: str) -> list[PullRequest]:
-        """Return the open pull requests from a branch of an owner's repository."""
-        query = {"state": "open", "head": f"{owner}:{branch}"}
+    def pull_requests(
+        self, owner: str, branch: str, *, state: Literal["open", "all"] = "open"
+    ) -> list[PullRequest]:
+        """Return the pull requests from a branch of an owner's repository, the newest first."""
+        query = {"state": state, "head": f"{owner}:{branch}"}
         found = self.api.pages(self._path("/pulls"), needs="pull-requests: read", query=query)
         return [_read(PullRequest, one) for one in found]
 

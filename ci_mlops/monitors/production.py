@@ -26,6 +26,8 @@ class Live:
     """`sha256:…`"""
     since: datetime
     commit: str
+    promoted: bool
+    """Whether a promotion made it live, and not a rollback."""
 
     @property
     def version(self) -> str:

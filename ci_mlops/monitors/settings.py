@@ -1,14 +1,17 @@
 """The `monitors` section of mlops.yml, but for the monitors themselves: where they look."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from ci_mlops.monitors.production import Monitor
 from ci_mlops.monitors.sources.prediction_log import LabelSettings
 from ci_mlops.monitors.sources.prometheus import PrometheusSettings
-from ci_mlops.values import EnvironmentName, Value
+from ci_mlops.values import EnvironmentName, Many, Value
+
+Answer = Literal["issue", "rollback", "retrain"]
+"""What a monitor that fails calls for; the issue is kept in each case."""
 
 
 class PredictionLogSettings(Value):
@@ -20,6 +23,23 @@ class PredictionLogSettings(Value):
     alone."""
     max_rows: Annotated[int, Field(ge=100)] = 200_000
     """Rows of a window beyond which a random sample is looked at."""
+
+
+class RetrainSettings(Value):
+    """How the project trains anew on what production has shown."""
+
+    command: Annotated[Many[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    """Shell lines, run in the folder of mlops.yml in a fresh checkout of the default branch, after
+    `prepare`. What they change there becomes the pull request. CI_MLOPS_WINDOW names a Parquet file
+    of the labelled predictions: inputs, label, what else stands beside the labels, `id` and
+    `time`."""
+    window_days: Annotated[float, Field(gt=0, le=3660)] = 30
+    """The predictions that are handed over."""
+    min_rows: Annotated[int, Field(ge=1)] = 500
+    """Labelled predictions below which nothing is trained."""
+    timeout_minutes: Annotated[int, Field(ge=1)] = 120
+    every_hours: Annotated[float, Field(ge=0)] = 24
+    """A proposal that is younger is left alone."""
 
 
 class MonitorsSettings(Value):
@@ -34,6 +54,12 @@ class MonitorsSettings(Value):
     prometheus: PrometheusSettings | None = Field(default=None, validate_default=False)
     """The Prometheus server, for latency and resources."""
 
+    on_failure: Answer | Mapping[str, Answer] = "issue"
+    """What a monitor that fails calls for besides the issue, for all or by monitor: `rollback` to
+    the version before, or `retrain`, a pull request with a model of newer data."""
+    retrain: RetrainSettings | None = Field(default=None, validate_default=False)
+    """The project's own way to train, for `on_failure: retrain` and `ci-mlops retrain`."""
+
     @field_validator("*", mode="before")
     @classmethod
     def _empty_means_defaults(cls, value: object) -> object:
@@ -47,6 +73,18 @@ class MonitorsSettings(Value):
             for name, one in named.items()
             if isinstance(one, Monitor) and name in self.model_fields_set
         }
+
+    def answer(self, monitor: str) -> Answer:
+        """Return what a monitor calls for when it fails."""
+        if isinstance(self.on_failure, str):
+            return self.on_failure
+        return self.on_failure.get(monitor, "issue")
+
+    def answers(self, failed: Iterable[str]) -> tuple[Answer, ...]:
+        """Return what failed monitors call for together, each once."""
+        wanted = {self.answer(name) for name in failed}
+        every: tuple[Answer, ...] = ("issue", "rollback", "retrain")
+        return tuple(one for one in every if one in wanted or (one == "issue" and wanted))
 
     def lacking(self) -> Iterator[tuple[str, str]]:
         """Yield each monitor whose source is not named, with the source."""

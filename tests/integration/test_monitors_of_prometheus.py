@@ -73,7 +73,12 @@ def _watched(folder: Path, url: str, version: str, *, since_h: float = HOURS) ->
         model=None,
         subjects=(Subject(name="code", sha256="a" * 64),),
     )
-    live = Live(digest=f"sha256:{version}", since=NOW - timedelta(hours=since_h), commit="b" * 40)
+    live = Live(
+        digest=f"sha256:{version}",
+        since=NOW - timedelta(hours=since_h),
+        commit="b" * 40,
+        promoted=True,
+    )
     return Watched(
         head=side,
         base=None,
