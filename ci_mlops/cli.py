@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
+SECRETS = frozenset({"GITHUB_TOKEN", "PROMETHEUS_TOKEN"})
 
 
 def main(arguments: Sequence[str], environ: Environ) -> int:
@@ -328,7 +329,9 @@ def _monitor(arguments: Namespace, environ: Environ) -> int:
 
     path = _config_path(arguments)
     loaded = config.load(path)
-    commands, workflow = Commands(environ=environ), Workflow.from_environ(environ)
+    workflow = Workflow.from_environ(environ)
+    # The model's code needs no token, and gets none.
+    commands = Commands(environ={k: v for k, v in environ.items() if k not in SECRETS})
     github = repository_of(workflow) if arguments.issue else None
     try:
         with pull_request.locked(path.resolve().parent / ".mlops"):
@@ -339,6 +342,7 @@ def _monitor(arguments: Namespace, environ: Environ) -> int:
                     ledger=ledger,
                     commands=commands,
                     now=datetime.now(UTC),
+                    environ=environ,
                     only=arguments.only,
                     skip=arguments.skip,
                     cores=os.cpu_count() or 1,
@@ -356,7 +360,7 @@ def _monitor(arguments: Namespace, environ: Environ) -> int:
             "verdict": seen.verdict.outcome,
             "answers": " ".join(answers),
             "environment": watch.settings.environment,
-            "live": live.digest if live else "",
+            "live": live.digest if live and live.promoted else "",
             "reason": seen.reason(),
         }
     )
@@ -420,7 +424,7 @@ def _retrain(arguments: Namespace, environ: Environ) -> int:
         )
     workflow = Workflow.from_environ(environ)
     # The project's command needs no token, and gets none.
-    commands = Commands(environ={k: v for k, v in environ.items() if k != "GITHUB_TOKEN"})
+    commands = Commands(environ={k: v for k, v in environ.items() if k not in SECRETS})
     try:
         with pull_request.locked(path.resolve().parent / ".mlops"):
             with _ledger(arguments, environ) as ledger:
@@ -430,6 +434,7 @@ def _retrain(arguments: Namespace, environ: Environ) -> int:
                     ledger=ledger,
                     commands=commands,
                     now=datetime.now(UTC),
+                    environ=environ,
                     cores=os.cpu_count() or 1,
                 )
             proposed = retrain.propose(

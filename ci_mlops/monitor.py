@@ -91,11 +91,14 @@ def opened(
     ledger: Ledger,
     commands: Commands,
     now: datetime,
+    environ: Mapping[str, str],
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
     cores: int,
 ) -> Watch:
     """Make an environment ready to be looked at; `path` is the configuration file.
+
+    `environ` holds the token that Prometheus asks for; the door `commands` need not.
 
     Raises ConfigError without monitors, OutsideError when the ledger cannot be read.
     """
@@ -135,7 +138,7 @@ def opened(
         limits=_limits(loaded.config, settings.environment),
         labels=settings.labels,
         prometheus=(
-            Prometheus(settings=settings.prometheus, environ=commands.environ)
+            Prometheus(settings=settings.prometheus, environ=environ)
             if settings.prometheus
             else None
         ),
