@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ci_mlops.errors import ConfigError
+from ci_mlops.github.comment import add_once, own
 from ci_mlops.github.repository import Comment, Repository
 from ci_mlops.github.workflow import Workflow
 from ci_mlops.publish import comment
@@ -72,10 +73,10 @@ def obey(repository: Repository, workflow: Workflow) -> str:
     allowed = repository.permission(asked.login) in MAY_WRITE
     marker = MARKER.format(asked.comment if allowed else "refused")
     there = repository.comments(asked.number)
-    if comment.own(there, author, marker):
+    if own(there, author, marker):
         return f"comment {asked.comment} needs no further answer"
     answer = _done(repository, asked, comment.reports(there, author)) if allowed else REFUSAL
-    comment.add_once(repository, asked.number, author=author, marker=marker, text=answer)
+    add_once(repository, asked.number, author=author, marker=marker, text=answer)
     return answer
 
 

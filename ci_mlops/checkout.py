@@ -86,6 +86,11 @@ class Repository:
         arguments = ["git", "diff", "--quiet", "HEAD", "--"]
         return self.commands.run(arguments, cwd=self.top, timeout_s=600).code != 0
 
+    def changed_files(self) -> tuple[str, ...]:
+        """Return the files that differ from the index, new and removed ones too; sorted."""
+        listed = ("ls-files", "--modified", "--others", "--exclude-standard", "-z")
+        return tuple(sorted({name for name in self.git(*listed).split("\0") if name}))
+
     def show(self, revision: str, path: str) -> str | None:
         """Return the text of a file at a revision; None where it is not there."""
         arguments = ["git", "show", f"{revision}:{path}"]
@@ -115,8 +120,7 @@ class Repository:
             if entry:
                 meta, _, name = entry.partition("\t")
                 blobs[name] = meta.split()[1]
-        listed = ("ls-files", "--modified", "--others", "--exclude-standard", "-z")
-        changed = sorted({name for name in self.git(*listed).split("\0") if name})
+        changed = self.changed_files()
         gone = [name for name in changed if not (self.top / name).is_file()]
         present = [n for n in changed if n not in gone and _is_code(n, leave_out)]
         for name in gone:
@@ -223,24 +227,38 @@ def prepare(
     before = subjects(repository, root, data, model)
     if not lines or _stamp(lines, before) == _read(stamp):
         return before
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as file:
-        for line in lines:
-            done = repository.commands.run(
-                ["sh", "-e", "-c", line], cwd=root, timeout_s=PREPARE_TIMEOUT_S
-            )
-            file.write(f"$ {line}\n{done.output}{done.errors}")
-            if done.code or done.timed_out:
-                ended = f"took over {PREPARE_TIMEOUT_S} s" if done.timed_out else done.last_line()
-                raise CannotLook(
-                    f"`{line}` failed: {ended}",
-                    place="prepare",
-                    remedy=f"Its output is in {log.name}",
-                )
+    run_lines(lines, repository.commands, root=root, log=log, place="prepare")
     after = subjects(repository, root, data, model)
     if not after.missing:
         write_atomically(stamp, _stamp(lines, after).encode())
     return after
+
+
+def run_lines(
+    lines: Sequence[str],
+    commands: Commands,
+    *,
+    root: Path,
+    log: Path,
+    place: str,
+    timeout_s: float = PREPARE_TIMEOUT_S,
+) -> None:
+    """Run shell lines in `root`, one after the other, and keep what they say in `log`.
+
+    Raises CannotLook with the line that failed, at `place`, and its last words.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+        for line in lines:
+            done = commands.run(["sh", "-e", "-c", line], cwd=root, timeout_s=timeout_s)
+            file.write(f"$ {line}\n{done.output}{done.errors}")
+            if done.code or done.timed_out:
+                ended = f"took over {timeout_s:g} s" if done.timed_out else done.last_line()
+                raise CannotLook(
+                    f"`{line}` failed: {ended}",
+                    place=place,
+                    remedy=f"Its output is in {log.name}",
+                )
 
 
 def _stamp(lines: Sequence[str], state: Subjects) -> str:

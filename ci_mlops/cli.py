@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ci_mlops.checkout import Repository
     from ci_mlops.evidence import Run
     from ci_mlops.github import Workflow
+    from ci_mlops.monitor import Seen
+    from ci_mlops.monitors.production import Live
+    from ci_mlops.monitors.settings import Answer
     from ci_mlops.publish.posting import Published
     from ci_mlops.pull_request import PullRequest
     from ci_mlops.release.ledger import Ledger
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from ci_mlops.verdict import Gate, Verdict
 
 Environ = Mapping[str, str]
+SECRETS = frozenset({"GITHUB_TOKEN", "PROMETHEUS_TOKEN"})
 
 
 def main(arguments: Sequence[str], environ: Environ) -> int:
@@ -317,6 +321,141 @@ def _compliance(arguments: Namespace, environ: Environ) -> int:
     return 0
 
 
+def _monitor(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config, monitor, progress, pull_request
+    from ci_mlops.command import Commands
+    from ci_mlops.github import Workflow
+    from ci_mlops.publish.posting import repository_of
+
+    path = _config_path(arguments)
+    loaded = config.load(path)
+    workflow = Workflow.from_environ(environ)
+    # The model's code needs no token, and gets none.
+    commands = Commands(environ={k: v for k, v in environ.items() if k not in SECRETS})
+    github = repository_of(workflow) if arguments.issue else None
+    try:
+        with pull_request.locked(path.resolve().parent / ".mlops"):
+            with _ledger(arguments, environ) as ledger:
+                watch = monitor.opened(
+                    loaded,
+                    path,
+                    ledger=ledger,
+                    commands=commands,
+                    now=datetime.now(UTC),
+                    environ=environ,
+                    only=arguments.only,
+                    skip=arguments.skip,
+                    cores=os.cpu_count() or 1,
+                )
+            with progress.display(watch.plan.names(), environ) as display:
+                seen = monitor.look(watch, display, workflow=workflow)
+    finally:
+        commands.stop_all()
+    _say(seen.verdict, seen.run, as_json=arguments.json, reports=seen.reports)
+    if seen.bugs:
+        raise seen.bugs[0]
+    answers, live = watch.settings.answers(seen.failed()), watch.watched.live
+    workflow.write_outputs(
+        {
+            "verdict": seen.verdict.outcome,
+            "answers": " ".join(answers),
+            "environment": watch.settings.environment,
+            "live": live.digest if live and live.promoted else "",
+            "reason": seen.reason(),
+        }
+    )
+    workflow.write_summary(monitor.report_text(seen))
+    if github is not None and (kept := monitor.keep_issue(github, seen, answers)):
+        print(f"{kept.html_url} tells of it", file=sys.stderr)
+    if arguments.act:
+        _act(arguments, environ, answers=answers, live=live, seen=seen)
+    return seen.verdict.exit_code
+
+
+def _act(
+    arguments: Namespace,
+    environ: Environ,
+    *,
+    answers: "Sequence[Answer]",
+    live: "Live | None",
+    seen: "Seen",
+) -> None:
+    """Roll back and retrain by their own verbs; one that fails does not keep the other from it."""
+    from contextlib import redirect_stdout
+
+    from ci_mlops.errors import Stop
+
+    same = [f"--config={arguments.config}"] if arguments.config else []
+    same += [f"--ledger={arguments.ledger}"] if arguments.ledger else []
+    wanted: dict[str, list[str]] = {}
+    if "rollback" in answers and live is not None and live.promoted:
+        wanted["rollback"] = [seen.run.environment, f"--from={live.digest}"]
+    elif "rollback" in answers:
+        text = "nothing is rolled back: what is live there was made live by no promotion"
+        print(f"{seen.run.environment}: {text}", file=sys.stderr)
+    if "retrain" in answers:
+        wanted["retrain"] = []
+    stopped: Stop | None = None
+    for verb, more in wanted.items():
+        try:
+            with redirect_stdout(sys.stderr):
+                main([verb, *more, *same, f"--reason={seen.reason()}"], environ)
+        except Stop as fault:
+            if stopped is not None:
+                print(f"ci-mlops: {stopped}", file=sys.stderr)
+            stopped = fault
+    if stopped is not None:
+        raise stopped
+
+
+def _retrain(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config, monitor, pull_request, retrain
+    from ci_mlops.command import Commands
+    from ci_mlops.errors import ConfigError
+    from ci_mlops.github import Workflow
+    from ci_mlops.publish.posting import repository_of
+
+    path = _config_path(arguments)
+    loaded = config.load(path)
+    monitors = loaded.config.monitors
+    if monitors is None or monitors.retrain is None:
+        raise ConfigError(
+            "has no `monitors.retrain`", place=str(path), remedy="See docs/how-to/monitor.md"
+        )
+    workflow = Workflow.from_environ(environ)
+    # The project's command needs no token, and gets none.
+    commands = Commands(environ={k: v for k, v in environ.items() if k not in SECRETS})
+    try:
+        with pull_request.locked(path.resolve().parent / ".mlops"):
+            with _ledger(arguments, environ) as ledger:
+                watch = monitor.opened(
+                    loaded,
+                    path,
+                    ledger=ledger,
+                    commands=commands,
+                    now=datetime.now(UTC),
+                    environ=environ,
+                    cores=os.cpu_count() or 1,
+                )
+            proposed = retrain.propose(
+                loaded,
+                path,
+                monitors.retrain,
+                watched=watch.watched,
+                why=[arguments.reason] if arguments.reason else [],
+                workflow=workflow,
+                github=repository_of(workflow) if workflow.token else None,
+            )
+    finally:
+        commands.stop_all()
+    workflow.write_outputs({"branch": proposed.branch, "url": proposed.url})
+    if arguments.json:
+        print(json.dumps(proposed.plain(), indent=1))
+    else:
+        print("\n".join(proposed.said))
+    return 0
+
+
 def _promote(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.github import Workflow
     from ci_mlops.release import candidate, environment
@@ -576,6 +715,8 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "image": _image,
     "card": _card,
     "compliance": _compliance,
+    "monitor": _monitor,
+    "retrain": _retrain,
     "promote": _promote,
     "rollback": _rollback,
     "render": _render,

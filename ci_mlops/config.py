@@ -1,7 +1,7 @@
 """mlops.yml as frozen types: load it, name a fault by its line, and give its JSON Schema."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,12 +12,14 @@ from ci_mlops.dataset.settings import DataSettings
 from ci_mlops.errors import ConfigError
 from ci_mlops.evidence import Change, Place, ProjectName, Record, Run
 from ci_mlops.model.settings import ModelSettings
+from ci_mlops.monitors import MONITORS
+from ci_mlops.monitors.settings import MonitorsSettings
 from ci_mlops.publish.settings import PublishSettings, Rules
-from ci_mlops.release.settings import EnvironmentName, EnvironmentSettings
+from ci_mlops.release.settings import EnvironmentSettings
 from ci_mlops.stage import Stage
 from ci_mlops.stages import STAGES
 from ci_mlops.strict_yaml import did_you_mean, read
-from ci_mlops.values import Many, Value
+from ci_mlops.values import EnvironmentName, Many, Value
 from ci_mlops.verdict import Gate
 
 FILE_NAME = "mlops.yml"
@@ -52,6 +54,20 @@ Stages: type[StagesSection] = create_model(
 )
 
 
+Monitors: type[MonitorsSettings] = create_model(
+    "Monitors",
+    __base__=MonitorsSettings,
+    __doc__=MonitorsSettings.__doc__,
+    **{  # type: ignore[call-overload]  # as above
+        monitor.name: (
+            monitor | None,
+            Field(default=None, validate_default=False, description=monitor.question),
+        )
+        for monitor in MONITORS
+    },
+)
+
+
 class Config(Value):
     """The whole of mlops.yml."""
 
@@ -66,6 +82,8 @@ class Config(Value):
     publish: PublishSettings = PublishSettings()
     release: Mapping[EnvironmentName, EnvironmentSettings] = {}
     """Environments by name, each with the target that a promotion goes to."""
+    monitors: Monitors | None = None
+    """What is watched in production."""
     prepare: Many[Annotated[str, Field(min_length=1)]] = ()
     """Shell lines that fetch or build the subjects, run in the folder of mlops.yml on both sides,
     such as `dvc pull` or `python train.py`; `python` is the interpreter of `model.python`."""
@@ -206,6 +224,45 @@ def _check_together(loaded: Loaded) -> None:
             place=f"{loaded.file}:1",
             remedy="Add a `model:` section with `path` and `task`",
         )
+    _check_monitors(loaded)
+
+
+def _check_monitors(loaded: Loaded) -> None:
+    """Refuse monitors that cannot look."""
+    if loaded.config.monitors is None:
+        return
+    for path, fault, remedy in _wrong_monitors(loaded.config, loaded.config.monitors):
+        line = loaded.lines.get(path, loaded.lines.get("monitors", 1))
+        raise ConfigError(f"{path}: {fault}", place=f"{loaded.file}:{line}", remedy=remedy)
+
+
+def _wrong_monitors(config: Config, monitors: MonitorsSettings) -> Iterator[tuple[str, str, str]]:
+    """Yield path, fault and remedy of each thing that is wrong."""
+    chosen, environments = monitors.chosen(), config.release
+    if not chosen:
+        named = ", ".join(one.name for one in MONITORS)
+        yield "monitors", "names no monitor, so nothing would be watched", f"Add one of {named}"
+    if config.model is None:
+        yield "monitors", "needs a model", "Add a `model:` section"
+    if environments and monitors.environment not in environments:
+        near = did_you_mean(monitors.environment, environments)
+        fault = f"{monitors.environment!r} is not below `release`{near}"
+        yield "monitors.environment", fault, "Name one of them"
+    if not isinstance(monitors.on_failure, str):
+        for name in sorted(set(monitors.on_failure) - set(chosen)):
+            fault = f"{name!r} is not a monitor of this file{did_you_mean(name, chosen)}"
+            yield "monitors.on_failure", fault, "Name one that is"
+    wanted = {monitors.answer(name) for name in chosen}
+    if "retrain" in wanted and monitors.retrain is None:
+        yield "monitors.on_failure", "`retrain` needs `monitors.retrain`", "Add its `command`"
+    if monitors.retrain is not None and not (monitors.predictions and monitors.labels):
+        fault = "needs `monitors.predictions` and `monitors.labels`"
+        yield "monitors.retrain", fault, "Add them"
+    if "rollback" in wanted and monitors.environment not in environments:
+        fault = f"`rollback` needs the environment {monitors.environment!r} below `release`"
+        yield "monitors.on_failure", fault, "Add it there with its `target`"
+    for name, source in monitors.lacking():
+        yield f"monitors.{name}", f"needs `monitors.{source}`", "Add it"
 
 
 def _priority(kind: str) -> int:
@@ -215,7 +272,9 @@ def _priority(kind: str) -> int:
 def _message(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         word = str(error["loc"][-1])
-        kind = "stage" if error["loc"][:-1] == ("stages",) else "setting"
+        kind = {("stages",): "stage", ("monitors",): "monitor or setting"}.get(
+            error["loc"][:-1], "setting"
+        )
         return f"unknown {kind}{did_you_mean(word, _known(error['loc'][:-1]))}"
     if error["type"] == "missing":
         return "is missing; add it"

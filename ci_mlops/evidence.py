@@ -213,6 +213,8 @@ class Run(Value):
     schema_version: Literal[1] = 1
     project: ProjectName
     """Marks the report's comment, so it can hold nothing that means anything in Markdown."""
+    environment: Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]{0,31})?$")] = ""
+    """The environment that monitors looked at; empty where a pull request was judged."""
     head: Line
     """Commit of the head; ends with `+changes` when the working tree differs from it."""
     tree: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""

@@ -136,6 +136,31 @@ what nothing answers is a hole, with who has to fill it. It is no legal advice.
   ci-mlops compliance --map nist-ai-rmf --json
 """,
     ),
+    "monitor": (
+        "look at production: drift, accuracy, fairness, latency, resources",
+        """\
+Holds what is live in the environment that `monitors:` names to what was judged for it: the
+prediction log and its labels, and Prometheus. Leaves evidence and a report in
+.mlops/monitors/ENVIRONMENT, like `run`. With --issue one issue per project and environment is
+kept on GitHub: opened when a monitor fails, edited, and closed when all are well again. With --act
+what `on_failure` names follows at once: a rollback, a pull request with a model trained anew.
+
+  ci-mlops monitor
+  ci-mlops monitor --only drift
+  ci-mlops monitor --issue --act     where it is run by the hour
+""",
+    ),
+    "retrain": (
+        "train anew on labelled predictions, and propose the outcome",
+        """\
+Runs the command of `monitors.retrain` in a fresh checkout of the default branch; CI_MLOPS_WINDOW
+names a Parquet file of the labelled predictions. What it changes goes to the branch
+ci-mlops/retrain-ENVIRONMENT and one pull request, with the digests before and after. Asked again
+within `every_hours` it changes nothing. Without GITHUB_TOKEN the branch alone is pushed.
+
+  ci-mlops retrain --reason "the new form asks for net income"
+""",
+    ),
     "promote": (
         "make what was judged live in an environment, verified in place",
         """\
@@ -360,6 +385,16 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("--output", {"type": Path, "metavar": "FILE", "help": "Markdown, and a page beside it"}),
         JSON,
     ),
+    "monitor": (
+        CONFIG,
+        (ONLY[0], {**ONLY[1], "help": "look with these monitors, separated by commas"}),
+        (SKIP[0], {**SKIP[1], "help": "leave these monitors out, separated by commas"}),
+        ("--issue", {"action": "store_true", "help": "keep one issue on GitHub"}),
+        ("--act", {"action": "store_true", "help": "do what `on_failure` names"}),
+        LEDGER,
+        JSON,
+    ),
+    "retrain": (CONFIG, REASON, LEDGER, JSON),
     "promote": (
         ("environment", {}),
         CONFIG,

@@ -42,11 +42,7 @@ class PullRequest:
 
     def subjects(self) -> tuple[Subject, ...]:
         """Digests of both sides, named `head.model`, `base.data.test` and the like."""
-        return tuple(
-            Subject(name=f"{side.name}.{subject.name}", sha256=subject.sha256)
-            for side in reversed(self.workspace.sides())
-            for subject in side.subjects
-        )
+        return named_subjects(self.workspace.sides())
 
     def circumstances(
         self,
@@ -82,8 +78,22 @@ class PullRequest:
             ref=workflow.ref,
             started=started,
             seconds=round(seconds, 3),
-            tools={"ci-mlops": __version__, "python": platform.python_version()},
+            tools=tools(),
         )
+
+
+def named_subjects(sides: Sequence[Side]) -> tuple[Subject, ...]:
+    """Return digests of some sides, named `head.model`, `base.data.test` and the like."""
+    return tuple(
+        Subject(name=f"{side.name}.{subject.name}", sha256=subject.sha256)
+        for side in reversed(sides)
+        for subject in side.subjects
+    )
+
+
+def tools() -> dict[str, str]:
+    """Return our version and that of the interpreter."""
+    return {"ci-mlops": __version__, "python": platform.python_version()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +166,59 @@ def open_pull_request(
         notes=tuple(notes),
         tree="" if repository.is_changed() else repository.tree(),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """The working tree and another commit of it, both prepared."""
+
+    head: Side
+    base: Side | None
+    blocked: CannotLook | None
+    """What keeps everybody from looking at the head, such as a failed `prepare`."""
+    notes: tuple[str, ...]
+
+
+def sides(loaded: Loaded, path: Path, *, commit: str, commands: Commands) -> Sides:
+    """Prepare the working tree and, where it is another and is here, a commit beside it."""
+    root = path.resolve().parent
+    repository = Repository.around(root, commands)
+    root = root.relative_to(repository.top.resolve())
+    folder = repository.top / root / ".mlops"
+    _ignored_by_git(folder)
+    head, blocked = _head_side(repository, root, loaded, folder)
+    if not commit or commit == head.commit:
+        return Sides(head=head, base=None, blocked=blocked, notes=())
+    if not repository.commit(commit):
+        note = f"Commit {commit[:7]} is not here, so the working tree stands for it: fetch it."
+        return Sides(head=head, base=None, blocked=blocked, notes=(note,))
+    try:
+        side, notes = beside(
+            loaded, path, commit=commit, folder=folder, head=head, repository=repository
+        )
+    except CannotLook as fault:
+        note = f"Commit {commit[:7]} cannot stand as the reference: {fault}"
+        return Sides(head=head, base=None, blocked=blocked, notes=(note,))
+    return Sides(head=head, base=side, blocked=blocked, notes=notes)
+
+
+def beside(
+    loaded: Loaded, path: Path, *, commit: str, folder: Path, head: Side, repository: Repository
+) -> tuple[Side, tuple[str, ...]]:
+    """Prepare another commit in a worktree below `folder`, and say what is remarkable about it.
+
+    Where it stands there already, what depends on what has changed since is prepared again.
+    Raises CannotLook where it cannot be prepared.
+    """
+    root = path.resolve().parent.relative_to(repository.top.resolve())
+    name = (root / path.name).as_posix()
+    own, notes = _base_config(repository, Base(commit=commit), name, loaded)
+    side, missing, more = _base_side(
+        repository, root, own or loaded, commit=commit, folder=folder, head=head
+    )
+    if side is None:
+        raise CannotLook(missing, place=commit[:7])
+    return side, (*notes, *more)
 
 
 def rules(base: Loaded | None, head: Loaded) -> Rules:
@@ -241,7 +304,7 @@ def _head_side(
             settings,
             folder=folder,
             side="head",
-            interpreter=_interpreter(settings, top),
+            interpreter=interpreter_of(settings.model, top),
         )
     except CannotLook as fault:
         blocked = fault
@@ -271,9 +334,9 @@ def _base_side(
     if not top.is_dir():
         return None, f"the base commit has no folder {root}", []
     settings = loaded.config
-    interpreter, notes = _interpreter(settings, top), []
+    interpreter, notes = interpreter_of(settings.model, top), []
     if interpreter is None and settings.model and settings.model.python:
-        borrowed = _interpreter(settings, head.root)
+        borrowed = interpreter_of(settings.model, head.root)
         if borrowed is not None:
             interpreter = borrowed
             notes.append(
@@ -284,7 +347,7 @@ def _base_side(
     except CannotLook as fault:
         return None, f"the base could not be prepared: {fault}", notes
     model = settings.model
-    own = _interpreter(settings, top)
+    own = interpreter_of(settings.model, top)
     if model and interpreter is not None and own is None:
         model = model.model_copy(update={"python": str(interpreter)})
     side = Side(
@@ -309,10 +372,7 @@ def _prepared(
     side: str,
     interpreter: Path | None,
 ) -> checkout.Subjects:
-    commands = repository.commands
-    if interpreter is not None:
-        path = f"{interpreter.parent}:{commands.environ.get('PATH', '')}"
-        commands = commands.adding({"PATH": path})
+    commands = with_python(repository.commands, interpreter)
     key = repository.top.name if side == "base" else "head"
     return checkout.prepare(
         settings.prepare,
@@ -325,12 +385,19 @@ def _prepared(
     )
 
 
-def _interpreter(settings: Config, top: Path) -> Path | None:
-    """Return the interpreter of the project on one side, if it is there."""
-    model: ModelSettings | None = settings.model
+def with_python(commands: Commands, interpreter: Path | None) -> Commands:
+    """Return a door where `python` is the project's interpreter."""
+    if interpreter is None:
+        return commands
+    path = f"{interpreter.parent}:{commands.environ.get('PATH', '')}"
+    return commands.adding({"PATH": path})
+
+
+def interpreter_of(model: ModelSettings | None, root: Path) -> Path | None:
+    """Return the interpreter of the project in its folder `root`, if it is there."""
     if model is None or model.python is None:
         return None
-    found = shutil.which(model.python) if "/" not in model.python else str(top / model.python)
+    found = shutil.which(model.python) if "/" not in model.python else str(root / model.python)
     return Path(found) if found and Path(found).exists() else None
 
 

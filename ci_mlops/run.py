@@ -122,7 +122,8 @@ def _judge(
 ) -> tuple[Record, Exception | None]:
     started, clock = now(), time.monotonic()
     folder = workspace.folder / "evidence"
-    kept = cache.find(workspace.cache, key, folder) if reuse and not blocked else None
+    reuse = reuse and stage.keeps and not blocked
+    kept = cache.find(workspace.cache, key, folder) if reuse else None
     if kept is not None:
         return kept, None
     bug: Exception | None = None
@@ -148,7 +149,7 @@ def _judge(
         started=started,
         seconds=time.monotonic() - clock,
     )
-    if bug is None:
+    if bug is None and stage.keeps:
         cache.keep(workspace.cache, record, folder, workspace.head.commit)
     return record, bug
 

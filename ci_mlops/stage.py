@@ -169,6 +169,8 @@ class Stage(Value):
     """Whether nothing else may run meanwhile, as when time is measured."""
     uses: ClassVar[tuple[str, ...]] = ("data.train", "data.test", "model", "code")
     """Names of the subjects whose digests, on both sides, the stage's result depends on."""
+    keeps: ClassVar[bool] = True
+    """Whether its evidence may stand for a later run with the same fingerprint."""
 
     def inputs(self, workspace: Workspace) -> Mapping[str, str]:
         """Digests of anything else that the result depends on, such as policy packs."""

@@ -29,3 +29,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
+
+EnvironmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+"""An environment, such as `staging` or `production`."""

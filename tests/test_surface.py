@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 STARTERS = sorted((TOP / "workflows").glob("*.yml"))
 WORKFLOWS = [*sorted((TOP / ".github" / "workflows").glob("*.yml")), *STARTERS]
 ACTIONS = [TOP / "action.yml", *sorted((TOP / "actions").glob("*/action.yml"))]
-REUSABLE = ("pipeline.yml", "publish.yml", "release.yml")
+REUSABLE = ("monitor.yml", "pipeline.yml", "publish.yml", "release.yml", "retrain.yml")
 EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 
 
@@ -124,7 +124,11 @@ def test_a_workflow_grants_nothing_on_top_and_little_below(file: Path) -> None:
 
 MAY_WRITE = {
     (file, scope) for file in ("publish.yml", "single.yml") for scope in ("checks", "pull-requests")
-} | {("release.yml", "contents")}
+} | {
+    *(("monitor.yml", scope) for scope in ("contents", "issues", "pull-requests")),
+    ("release.yml", "contents"),
+    *(("retrain.yml", scope) for scope in ("contents", "pull-requests")),
+}
 
 
 @pytest.mark.parametrize("file", ACTIONS, ids=name)
@@ -201,11 +205,14 @@ def test_a_caller_grants_what_the_reusable_workflow_asks_for() -> None:
         ("gate.yml", "pipeline.yml"),
         ("publish.yml", "publish.yml"),
         ("release.yml", "release.yml"),
+        ("monitor.yml", "monitor.yml"),
+        ("retrain.yml", "retrain.yml"),
     ):
         (caller,) = read(TOP / "workflows" / starter)["jobs"].values()
         asked: dict[str, str] = {}
         for job in read(TOP / ".github" / "workflows" / reusable)["jobs"].values():
-            asked |= job["permissions"]
+            for scope, level in job["permissions"].items():
+                asked[scope] = max(level, asked.get(scope, ""))  # "read" comes before "write"
         assert caller["permissions"] == asked
 
 
@@ -249,6 +256,9 @@ def test_the_job_that_may_write_runs_nothing_of_the_pull_request() -> None:
         assert not [s for s in steps(file) if s.get("uses", "").startswith("actions/")]
 
 
+SCHEDULED = (["Look"], ["Retrain"])
+
+
 def test_only_the_step_that_publishes_gets_the_token() -> None:
     for file in ACTIONS:
         holders = [
@@ -256,7 +266,7 @@ def test_only_the_step_that_publishes_gets_the_token() -> None:
             for step in steps(file)
             if "token" in str(step).lower() and not step.get("uses", "").startswith("$/")
         ]
-        assert holders in ([], ["Publish"], ["Obey"], ["Promote"], ["Roll back"]), file
+        assert holders in ([], ["Publish"], ["Obey"], ["Promote"], ["Roll back"], *SCHEDULED), file
     run = {step["name"]: step for step in steps(TOP / "actions" / "run" / "action.yml")}
     secret = run["Publish"]["env"]["GITHUB_TOKEN"]
     assert secret == "${{ inputs.publish == 'true' && inputs.token || '' }}"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from ci_mlops.strict_yaml import did_you_mean
 
-Suite = Literal["data", "model"]
+Suite = Literal["data", "model", "drift"]
 DOCS = "https://docs.deepchecks.com/stable/tabular/auto_checks"
 
 
@@ -190,6 +190,31 @@ CONDITIONS: tuple[Condition, ...] = (
         page=f"{DOCS}/model_evaluation/plot_simple_model_comparison.html",
         broken="The model is no better than always giving the most frequent answer.",
         remedy="Check its features and label, then its training",
+        needs_train=True,
+        grave=False,
+    ),
+    Condition(
+        check="MultivariateDrift",
+        suite="drift",
+        condition="overall_drift_value_less_than",
+        limits={"max_drift_value": 0.25},
+        why="Deepchecks' default.",
+        page=f"{DOCS}/train_test_validation/plot_multivariate_drift.html",
+        broken="A classifier tells production from the judged data: inputs moved, alone or "
+        "together.",
+        remedy="Compare them input by input, then in pairs; retrain on data like it",
+        needs_train=True,
+        grave=False,
+    ),
+    Condition(
+        check="PredictionDrift",
+        suite="drift",
+        condition="drift_score_less_than",
+        limits={"max_allowed_drift_score": 0.2},
+        why="Deepchecks' 0.15 lies within reach of chance for 500 rows.",
+        page=f"{DOCS}/model_evaluation/plot_prediction_drift.html",
+        broken="The model's answers are distributed differently in production.",
+        remedy="Find out what moved in the inputs",
         needs_train=True,
         grave=False,
     ),

@@ -119,6 +119,49 @@ def inspect_model(
     )
 
 
+def inspect_drift(
+    *,
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    before: np.ndarray,
+    after: np.ndarray,
+    task: str,
+    categorical: tuple[str, ...],
+    commands: Commands,
+    cores: int,
+) -> Inspection:
+    """Compare n rows and answers with m later ones. Raises CannotLook."""
+    label = "answers" if "answers" not in reference.columns else "the model's answers"
+    request = {
+        "task": task,
+        "label": label,
+        "categorical": list(categorical),
+        "time": None,
+        "classes": [] if task == "regression" else sorted({*before.tolist(), *after.tolist()}),
+    }
+    return _inspect(
+        "drift",
+        [(one, one.limits) for one in conditions.chosen("drift", task)],
+        request,
+        tables={
+            "train": reference.assign(**{label: before}),
+            "test": current.assign(**{label: after}),
+        },
+        predictions={"train": _Answers(predicted=before), "test": _Answers(predicted=after)},
+        commands=commands,
+        cores=cores,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    """Answers without probabilities."""
+
+    predicted: np.ndarray
+    scores: None = None
+    classes: tuple[object, ...] = ()
+
+
 def _inspect(
     suite: Suite,
     wanted: Sequence[tuple[Condition, Mapping[str, float]]],

@@ -130,4 +130,3 @@ EnvironmentSettings = Annotated[
     ProcessTargetSettings | DockerTargetSettings | KubernetesTargetSettings | CommandTargetSettings,
     Field(discriminator="target"),
 ]
-EnvironmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]

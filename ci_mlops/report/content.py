@@ -79,6 +79,8 @@ def content(run: Run, records: Evidence, verdict: Verdict) -> Content:
 
 def headline(run: Run, verdict: Verdict) -> str:
     """Return the first line: `loans: 2 checks block this pull request`."""
+    if run.environment:
+        return _watched_headline(run, verdict)
     blocking = [r for r in verdict.reasons if r.outcome == "failed"]
     warned = [r for r in verdict.reasons if r.outcome in {"warned", "inconclusive"} and r.stage]
     if verdict.outcome == "error":
@@ -94,6 +96,21 @@ def headline(run: Run, verdict: Verdict) -> str:
     if verdict.outcome == "warned":
         return f"{run.project}: passed, with a reservation"
     return f"{run.project}: passed"
+
+
+def _watched_headline(run: Run, verdict: Verdict) -> str:
+    """Return the first line of monitors: `loans in production: 2 checks failed`."""
+    name = f"{run.project} in {run.environment}"
+    wrong = {r.outcome for r in verdict.reasons if r.stage}
+    failed = [r for r in verdict.reasons if r.outcome == "failed"]
+    if "error" in wrong:
+        fault = next(r.text for r in verdict.reasons if r.outcome == "error")
+        return f"{name}: could not look: {fault}"
+    if failed:
+        return f"{name}: {len(failed)} check{'' if len(failed) == 1 else 's'} failed"
+    if wrong & {"warned", "inconclusive"}:
+        return f"{name}: no alarm, with something to look at"
+    return f"{name}: healthy"
 
 
 def counted(counts: Mapping[Outcome, int]) -> str:

@@ -12,11 +12,21 @@ from ci_mlops.stages.policy.packs import LoadedPack, Pack, Rule
 from ci_mlops.strict_yaml import did_you_mean
 
 
-def judge(settings: PolicyStage, workspace: Workspace, *, today: date) -> Findings:
-    """Return the checks of every rule. Raises ConfigError for a pack that is wrong."""
+def judge(
+    settings: PolicyStage,
+    workspace: Workspace,
+    *,
+    today: date,
+    kinds: tuple[type[packs.Rule], ...] | None = None,
+) -> Findings:
+    """Return the checks of every rule, or of some kinds of rules.
+
+    Raises ConfigError for a pack that is wrong.
+    """
     loaded = [packs.load(name, workspace.judge.root) for name in settings.packs]
     rules = [(one.pack, rule) for one in loaded for rule in one.pack.rules]
     _refuse_unknown(settings, {rule.id for _, rule in rules})
+    rules = [(pack, rule) for pack, rule in rules if kinds is None or isinstance(rule, kinds)]
     checks: list[Check] = []
     single = _once_each(rules)
     for rule in single:

@@ -1,0 +1,157 @@
+"""Checks of monitor resources: each server's memory, its growth, and its processor time."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ci_mlops.evidence import Chart, Check, Interval, Limit, Line2D, Metric, Outcome
+from ci_mlops.monitors.sources.prometheus import Series
+from ci_mlops.stage import Findings
+from ci_mlops.stats import trend
+
+if TYPE_CHECKING:
+    from ci_mlops.monitors.production import Watched
+    from ci_mlops.monitors.resources import ResourcesMonitor
+
+POINTS = 144
+BLOCKS = 8
+RECENT = 12
+"""Points at the end of the window that say what is used now: two hours of twenty-four."""
+MB = 1024 * 1024
+
+
+def judge(settings: "ResourcesMonitor", watched: "Watched") -> Findings:
+    """Return what Prometheus knows of the servers. Raises CannotLook, OutsideError."""
+    memory = _scaled(_series(settings.memory_query, settings, watched), 1 / MB)
+    cpus = _series(settings.cpu_query, settings, watched)
+    if not memory and not cpus:
+        check = Check(
+            name="memory",
+            outcome="inconclusive",
+            message="Prometheus knows of no server of what is live; that is no data, and not "
+            "health.",
+            remedy="Check that Prometheus scrapes /metrics of what is live, or `memory_query`",
+        )
+        return Findings(checks=(check,))
+    most_mb = settings.max_memory_mb or watched.limits.memory_mb
+    most_cpus = settings.max_cpus or watched.limits.cpus
+    checks = [
+        *(_used("memory", one, most_mb, settings, unit="MB") for one in memory),
+        *(_growth(one, most_mb, settings) for one in memory),
+        *(_used("cpu", one, most_cpus, settings, unit="cpus") for one in cpus),
+    ]
+    if not memory or not cpus:
+        which = "cpu" if memory else "memory"
+        text = f"Prometheus knows nothing of {which}."
+        checks.append(Check(name=which, outcome="inconclusive", message=text))
+    return Findings(
+        checks=tuple(checks),
+        metrics=(*_metrics("memory", memory, "MB"), *_metrics("cpu", cpus, "cpus")),
+        charts=tuple(_chart(memory)),
+    )
+
+
+def _series(query: str, settings: "ResourcesMonitor", watched: "Watched") -> list[Series]:
+    server = watched.metrics()
+    labels = {"model": watched.project}
+    if watched.live is not None:
+        labels["version"] = watched.live.version
+    window = timedelta(hours=settings.window_hours)
+    since = watched.now - window
+    if watched.begun is not None:
+        since = max(since, watched.begun)
+    found = server.range(
+        query.replace("$chosen", server.selector(**labels)),
+        since=since,
+        until=max(since, watched.now),
+        step=window / POINTS,
+    )
+    return sorted((one for one in found if one.figures), key=_server)
+
+
+def _server(series: Series) -> str:
+    for name in ("pod", "instance", "container"):
+        if name in series.labels:
+            return series.labels[name]
+    return ", ".join(f"{k}={v}" for k, v in sorted(series.labels.items()))
+
+
+def _scaled(series: Sequence[Series], factor: float) -> list[Series]:
+    return [
+        Series(labels=one.labels, times=one.times, figures=tuple(factor * f for f in one.figures))
+        for one in series
+    ]
+
+
+def _used(
+    name: str, series: Series, limit: float | None, settings: "ResourcesMonitor", *, unit: str
+) -> Check:
+    """Hold what a server uses now, the median of the last points, to its limit."""
+    recent = series.figures[-RECENT:]
+    middle = trend.middle(recent)
+    now = middle.value if middle else recent[-1]
+    common: dict[str, Any] = {
+        "name": name,
+        "slice": _server(series),
+        "observed": now,
+        "unit": unit,
+    }
+    if limit is None:
+        text = f"{now:.3g} {unit} are used; no limit is known."
+        return Check(outcome="passed", message=text, **common)
+    allowed = limit * settings.max_used_percent / 100
+    common["limit"] = Limit(at_most=allowed)
+    text = f"{now:.3g} {unit} are used of {limit:.3g}."
+    if middle is None:
+        return Check(outcome="inconclusive", message=f"{text} Too short a time to judge.", **common)
+    common["interval"] = Interval(low=middle.low, high=middle.high)
+    if middle.low > allowed:
+        remedy = "Raise the limit, or find what uses it; above it the server is ended or slowed"
+        return Check(outcome="failed", message=text, remedy=remedy, **common)
+    outcome: Outcome = "passed" if now <= allowed else "warned"
+    return Check(outcome=outcome, message=text, **common)
+
+
+def _growth(series: Series, limit: float | None, settings: "ResourcesMonitor") -> Check:
+    """Hold the floor of a server's memory to its own beginning; what leaks never comes down."""
+    times, least = trend.floors(series.times, series.figures, blocks=BLOCKS)
+    common: dict[str, Any] = {"name": "memory-growth", "slice": _server(series), "unit": "%"}
+    hours = (max(series.times) - min(series.times)) / 3600
+    if len(least) < BLOCKS or hours < settings.window_hours / 2:
+        text = "This server has not run for long enough to see memory grow."
+        return Check(outcome="skipped", message=text, **common)
+    found = trend.growth([time / 3600 for time in times], least)
+    start = max(least[0], 1e-9)
+    rise, low, high = (100 * hours * one / start for one in (found.slope, found.low, found.high))
+    common |= {
+        "observed": rise,
+        "limit": Limit(at_most=settings.max_growth_percent),
+        "interval": Interval(low=low, high=high, level=found.level),
+    }
+    text = f"In {hours:.0f} hours the floor of memory moved by {rise:.0f} %, from {start:.3g} MB."
+    if low > 0 and not rise <= settings.max_growth_percent:
+        left = ""
+        if limit is not None and found.slope > 0:
+            left_hours = max(0.0, (limit - least[-1]) / found.slope)
+            left = f" {limit:.3g} MB are reached in {left_hours:.0f} hours."
+        remedy = "Look for what is kept for each request; restart it before it reaches its limit"
+        return Check(outcome="failed", message=f"{text}{left}", remedy=remedy, **common)
+    return Check(outcome="passed", message=text, **common)
+
+
+def _metrics(name: str, found: Sequence[Series], unit: str) -> Iterable[Metric]:
+    for one in found[:20]:
+        yield Metric(name=name, value=one.figures[-1], unit=unit, slice=_server(one))
+
+
+def _chart(memory: Sequence[Series]) -> Iterable[Chart]:
+    longest = max(memory, key=lambda one: len(one.times), default=None)
+    if longest is None or len(longest.times) < 2:
+        return
+    labels = tuple(f"{datetime.fromtimestamp(one, UTC):%d %H:%M}" for one in longest.times[-144:])
+    lines = []
+    for one in memory[:6]:
+        at = dict(zip(one.times, one.figures, strict=True))
+        values = tuple(at.get(time) for time in longest.times[-144:])
+        lines.append(Line2D(name=_server(one)[:200], values=values))
+    yield Chart(title="Memory", kind="line", y_title="MB", labels=labels, lines=tuple(lines))

@@ -1,0 +1,1 @@
+"""Where production is looked at: Prometheus, the prediction log, and labels that came later."""
