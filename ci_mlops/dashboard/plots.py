@@ -1,7 +1,7 @@
 """Lines and marks over time as inline SVG that any width may stretch; labels are HTML beside it.
 
 A text in a stretched drawing would be stretched too, or be too small on a phone. So the drawing
-holds shapes alone, with strokes that do not scale, and dots are strokes of no length with round ends.
+holds shapes alone, with strokes that do not scale; dots are strokes of no length, with round ends.
 """
 
 from collections.abc import Callable, Mapping, Sequence
