@@ -49,7 +49,7 @@ def verticals(name: str, kinds: Mapping[str, Sequence[datetime]], span: Span) ->
 
 
 def lanes(
-    label: str, marks: Mapping[str, tuple[str, Sequence[datetime]]], span: Span, *, uses: str = ""
+    label: str, marks: Mapping[str, tuple[str, list[datetime]]], span: Span, *, uses: str = ""
 ) -> str:
     """Return a chart with a lane for each name; `marks` gives a lane's class and its moments."""
     height = HEIGHT / len(marks)

@@ -17,9 +17,11 @@ from typing import ClassVar
 
 from ci_mlops.command import Commands
 from ci_mlops.dashboard.summary import Summary
-from ci_mlops.errors import EvidenceError
-from ci_mlops.evidence import validated
+from ci_mlops.errors import ConfigError, EvidenceError
+from ci_mlops.evidence import Run, validated
+from ci_mlops.github import Workflow
 from ci_mlops.release.branch import Branch
+from ci_mlops.release.candidate import TRUSTED_EVENTS
 
 BRANCH = "ci-mlops-records"
 TOP = "history"
@@ -114,6 +116,18 @@ class Records(Branch):
         for old in listed[: max(0, len(listed) - MAX_KEPT)]:
             self._git("update-index", "--force-remove", "--", old, env=env)
         return self._git("write-tree", env=env).output.strip()
+
+
+def require_recordable(run: Run, workflow: Workflow, *, place: str) -> None:
+    """Raise ConfigError for a run of what somebody proposes, or in a workflow of such."""
+    here = workflow.event if workflow.inside else ""
+    for event in (here, run.event):
+        if event and event not in TRUSTED_EVENTS:
+            raise ConfigError(
+                f"{event} judges what somebody proposes, which is not recorded",
+                place=place,
+                remedy="Record in a workflow on push to the main branch, or on a schedule",
+            )
 
 
 def path_of(summary: Summary, run_sha256: str) -> str:

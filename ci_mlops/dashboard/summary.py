@@ -65,7 +65,7 @@ class Summary(Value):
     """How many figures did not fit."""
 
 
-def summary(run: Run, records: Evidence, verdict: Verdict, *, environment: str) -> Summary:
+def summary(run: Run, records: Evidence, verdict: Verdict) -> Summary:
     """Return what is kept of a run and its verdict; a hundred kilobytes at the most."""
     found = {name: one for name, one in records.items() if isinstance(one, Record)}
     figures = sorted(
@@ -74,7 +74,7 @@ def summary(run: Run, records: Evidence, verdict: Verdict, *, environment: str) 
     )
     return Summary(
         project=run.project,
-        environment=environment,
+        environment=run.environment,
         verdict=verdict.outcome,
         when=run.started,
         seconds=run.seconds,
