@@ -45,27 +45,29 @@ a{color:var(--link)}.defs{position:absolute;width:0;height:0}
 figure{margin:0;min-width:0}figcaption{font-weight:600;overflow-wrap:anywhere}
 figure>details{font-size:.92rem}
 .axes{display:grid;grid-template-columns:5.5rem minmax(0,1fr);height:8.5rem;margin-top:.35rem}
-.axes.wide{grid-template-columns:7.5rem minmax(0,1fr);height:9rem}
 .axes svg{width:100%;height:100%;display:block;border:1px solid var(--edge);overflow:visible}
 .ys{display:flex;flex-direction:column;justify-content:space-between;text-align:right;
 padding-right:.4rem;font-size:.8rem;color:var(--soft);overflow:hidden}
 .ys span{white-space:nowrap}.ys.lanes{justify-content:space-around;color:var(--ink)}
 .xs{display:flex;justify-content:space-between;padding-left:5.5rem;font-size:.8rem;
-color:var(--soft)}.xs span{white-space:nowrap}.wide+.xs{padding-left:7.5rem}
-svg path,svg polyline{fill:none;vector-effect:non-scaling-stroke;stroke:var(--soft)}
-svg .line{stroke:var(--link);stroke-width:1.5}
-svg .s1{stroke:var(--amber)}svg .s2{stroke:var(--green)}svg .s3{stroke:var(--soft)}
-svg .line.s1{stroke-dasharray:6 2}svg .line.s2{stroke-dasharray:2 2}
-svg .band{fill:var(--link);fill-opacity:.18;stroke:none}
-svg .limit{stroke:var(--red);stroke-width:1.5;stroke-dasharray:7 4}
-svg .lane{stroke:var(--edge)}
-svg .dot{stroke-width:6;stroke-linecap:round;stroke:var(--link)}
-svg .dot.passed,svg .dot.promoted{stroke:var(--green)}
-svg .dot.warned,svg .dot.inconclusive,svg .dot.rolled-back{stroke:var(--amber)}
-svg .dot.failed,svg .dot.error,svg .dot.did-not-hold{stroke:var(--red);stroke-width:9}
-svg .dot.skipped,svg .dot.superseded,svg .dot.blocked{stroke:var(--soft)}
-svg .mark-promoted{stroke:var(--green);stroke-opacity:.55}
-svg .mark-undone{stroke:var(--red);stroke-opacity:.8;stroke-dasharray:3 3}
+color:var(--soft)}.xs span{white-space:nowrap}
+/* Classes alone name what `use` repeats: a selector of descendants is not matched there. */
+path,polyline{fill:none;vector-effect:non-scaling-stroke;stroke:var(--soft)}
+.line{stroke:var(--link);stroke-width:1.5}
+.s1{stroke:var(--amber)}.s2{stroke:var(--green)}.s3{stroke:var(--soft)}
+.line.s1{stroke-dasharray:6 2}.line.s2{stroke-dasharray:2 2}
+.band{fill:var(--link);fill-opacity:.18;stroke:none}
+.limit{stroke:var(--red);stroke-width:1.5;stroke-dasharray:7 4}
+.lane{stroke:var(--edge)}
+.dot{stroke-width:5;stroke-linecap:round;stroke:var(--link)}
+.dot.passed,.dot.promoted{stroke:var(--green)}
+.dot.warned,.dot.inconclusive,.dot.rolled-back{stroke:var(--amber)}
+.dot.failed,.dot.error,.dot.did-not-hold{stroke:var(--red);stroke-width:9}
+.dot.skipped,.dot.superseded,.dot.blocked{stroke:var(--soft)}
+.mark-promoted,.mark-undone{vector-effect:non-scaling-stroke;fill:none}
+.mark-promoted{stroke:var(--green);stroke-opacity:.4}
+.mark-undone{stroke:var(--red);stroke-opacity:.8;stroke-dasharray:3 3}
+.key .mark-promoted,.key .mark-undone{stroke-width:2;stroke-opacity:1}
 .key svg{width:1.6rem;height:.9rem;vertical-align:middle;margin-right:.35rem}
 .swatches{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem;color:var(--soft)}
 .swatches svg{width:1.6rem;height:.6rem;margin-right:.3rem}
@@ -150,7 +152,7 @@ def _place(place: Place, span: Span, judged: Sequence[Judged], most: int, number
     return (
         f'<section aria-labelledby="environment-{number}">'
         f'<h2 id="environment-{number}">{html(place.name)}</h2>'
-        f"{_live(place)}{_delivery(place.delivery, span)}{_timeline(place, span, marks)}"
+        f"{_live(place)}{_delivery(place.delivery, span)}{_timeline(place, span)}"
         f"{''.join(_judged(one, 'monitors', span, marks, most) for one in judged)}</section>"
     )
 
@@ -191,14 +193,14 @@ def _delivery(found: Delivery, span: Span) -> str:
     weekly = found.per_week if found.weeks >= 1 else None
     frequency = UNKNOWN if weekly is None else f"{figures.number(weekly)} a week"
     rate = UNKNOWN if found.failure_rate is None else f"{100 * found.failure_rate:.0f} %"
-    failed = f"{found.not_held} did not hold and {found.rolled_back} were rolled back"
+    failed = f"{found.not_held} did not hold, {found.rolled_back} rolled back"
     tiles = (
         ("Deployment frequency", frequency, f"{found.deployments} became live"),
-        ("Lead time for changes", _duration(found.lead_time_s), f"median of {found.lead_times}"),
+        ("Lead time for changes", duration(found.lead_time_s), f"median of {found.lead_times}"),
         ("Change failure rate", rate, f"of {found.started} started, {failed}"),
         (
             "Time to restore",
-            _duration(found.restore_s),
+            duration(found.restore_s),
             f"median of {found.not_held + found.rolled_back}",
         ),
     )
@@ -209,7 +211,7 @@ def _delivery(found: Delivery, span: Span) -> str:
     return f'<h3>Delivery, {day(span.start)} to {day(span.end)}</h3><dl class="tiles">{told}</dl>'
 
 
-def _timeline(place: Place, span: Span, marks: str) -> str:
+def _timeline(place: Place, span: Span) -> str:
     if not place.events:
         return '<p class="soft">Nothing was released in this time.</p>'
     lanes: dict[str, tuple[str, list[datetime]]] = {
@@ -224,7 +226,7 @@ def _timeline(place: Place, span: Span, marks: str) -> str:
     older = len(place.events) - len(shown)
     columns = ("when", "what", "from → to", "commit", "by", "reason", "run")
     return (
-        f"<h3>Releases</h3><figure>{plots.lanes(label, lanes, span, uses=marks)}"
+        f"<h3>Releases</h3><figure>{plots.lanes(label, lanes, span)}"
         f'<p class="soft">{html(counts)}</p></figure>'
         f"{_fold(f'Releases, the newest first ({len(rows)})', columns, rows)}"
         + (f"<p>{older} older ones: <code>ci-mlops history</code> lists them.</p>" if older else "")
@@ -397,7 +399,8 @@ def _moment(moment: datetime) -> str:
     return f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M}</time>'
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Return a time in the unit that people read, `2.3 days`; a dash where none is known."""
     if seconds is None:
         return UNKNOWN
     for unit, size in (("days", DAY_S), ("h", HOUR_S), ("min", MINUTE_S)):

@@ -15,7 +15,9 @@ from ci_mlops.report.escape import html
 
 WIDTH, HEIGHT = 1000, 100
 PLACES = 400
-"""Marks of one kind that are closer than a 400th of the width are drawn once."""
+"""Dots of one kind that are closer than a 400th of the width are drawn once."""
+LINE_PLACES = 200
+"""Likewise vertical lines: closer ones would become an area."""
 MARGIN = 0.06
 """Of the range of values, kept free above and below."""
 LINES = 4
@@ -39,8 +41,8 @@ def verticals(name: str, kinds: Mapping[str, Sequence[datetime]], span: Span) ->
     """Return vertical lines that many charts use by name, a stroke for each kind of event."""
     paths = []
     for kind, moments in kinds.items():
-        places = sorted({round(span.x(one) * PLACES / WIDTH) for one in moments})
-        d = "".join(f"M{place * WIDTH / PLACES:g} 0V{HEIGHT}" for place in places)
+        places = sorted({round(span.x(one) * LINE_PLACES / WIDTH) for one in moments})
+        d = "".join(f"M{place * WIDTH / LINE_PLACES:g} 0V{HEIGHT}" for place in places)
         paths.append(f'<path class="{kind}" d="{d}"/>' if d else "")
     return (
         f'<svg class="defs" aria-hidden="true" focusable="false"><defs><g id="{name}">'
@@ -166,10 +168,15 @@ def _band(points: Sequence[Point], span: Span, y: Callable[[float], float]) -> s
 def _limit(points: Sequence[Point], span: Span, y: Callable[[float], float], which: str) -> str:
     """Return a limit as steps: each holds from its run to the next; the last to the end."""
     parts: list[str] = []
-    for number, one in enumerate(points):
+    current: float | None = None
+    for one in points:
         bound = getattr(one.figure, which)
-        if bound is None:
+        if bound == current:
             continue
-        following = points[number + 1].when if number + 1 < len(points) else span.end
-        parts.append(f"M{span.x(one.when):.1f} {y(bound):.1f}H{span.x(following):.1f}")
-    return f'<path class="limit" d="{"".join(parts)}"/>' if parts else ""
+        # Equal limits are one line: of many short ones the dashes would not be seen.
+        x = f"{span.x(one.when):.1f}"
+        parts.append(f"H{x}" if current is not None else "")
+        parts.append(f"M{x} {y(bound):.1f}" if bound is not None else "")
+        current = bound
+    parts.append(f"H{WIDTH}" if current is not None else "")
+    return f'<path class="limit" d="{"".join(parts)}"/>' if any(parts) else ""

@@ -108,11 +108,13 @@ class Records(Branch):
 
     def _tree(self, tip: str, path: str, blob: str) -> str:
         """Return the tree of the tip with a file more, and without the oldest beyond MAX_KEPT."""
-        env = {"GIT_INDEX_FILE": str((self.folder / "new-index").resolve())}
+        # Nothing is ever written there, but git removes from an index only where a tree could be.
+        folder = self.folder.resolve()
+        env = {"GIT_INDEX_FILE": str(folder / "new-index"), "GIT_WORK_TREE": str(folder)}
         self._git("read-tree", tip or "--empty", env=env)
         self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
-        folder = path.rpartition("/")[0]
-        listed = sorted(self._git("ls-files", "--", folder, env=env).output.splitlines())
+        beside = path.rpartition("/")[0]
+        listed = sorted(self._git("ls-files", "--", beside, env=env).output.splitlines())
         for old in listed[: max(0, len(listed) - MAX_KEPT)]:
             self._git("update-index", "--force-remove", "--", old, env=env)
         return self._git("write-tree", env=env).output.strip()
