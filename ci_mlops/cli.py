@@ -623,7 +623,9 @@ def _history(arguments: Namespace, environ: Environ) -> int:
     if arguments.html:
         return _dashboard(arguments, environ, since)
     with _ledger(arguments, environ) as ledger:
-        entries = history.history(ledger, arguments.environment, arguments.limit, since=since)
+        entries = history.history(
+            ledger, arguments.environment or None, arguments.limit, since=since
+        )
     if arguments.json:
         print(json.dumps([history.plain(one) for one in entries], indent=1))
     else:
@@ -642,7 +644,7 @@ def _dashboard(arguments: Namespace, environ: Environ, since: datetime | None) -
 
     if arguments.json or arguments.limit is not None:
         raise ConfigError("goes with neither --json nor --limit", place="--html")
-    name = arguments.environment
+    name = arguments.environment or None
     with _ledger(arguments, environ) as ledger:
         state, entries = ledger.state(), history.history(ledger, name)
     with records_at(*_remote(arguments, environ)) as records:
