@@ -649,6 +649,12 @@ def _dashboard(arguments: Namespace, environ: Environ, since: datetime | None) -
         state, entries = ledger.state(), history.history(ledger, name)
     with records_at(*_remote(arguments, environ)) as records:
         kept = records.read(environment=name, since=since)
+    if name and not entries and not any(one.environment == name for one in kept.summaries):
+        raise ConfigError(
+            f"neither the ledger nor the records know {name!r}",
+            place="history",
+            remedy="`ci-mlops status` names the environments",
+        )
     repository = Repository.around(Path.cwd(), Commands(environ=environ))
     shown = content.content(
         state,

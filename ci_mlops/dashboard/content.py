@@ -114,7 +114,8 @@ def _span(happened: Sequence[Event], kept: Kept, since: datetime | None, now: da
     moments = [one.begun for one in happened] + [time_of(one.when) for one in kept.summaries]
     # A clock that is ahead of ours is no reason to leave anything out.
     end = max([now, *moments])
-    return Span(start=since or min([*moments, end - SHORTEST]), end=end)
+    start = since or min(moments, default=end)
+    return Span(start=min(start, end - SHORTEST), end=end)
 
 
 def _watched(kept: Kept) -> set[str]:

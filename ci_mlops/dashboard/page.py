@@ -321,10 +321,11 @@ def _charts(title: str, charts: Sequence[Chart], span: Span, marks: str) -> str:
 
 def _chart(chart: Chart, span: Span, marks: str) -> str:
     lines = chart.lines[:LINES]
+    unit = f", {html(lines[0].unit)}" if lines[0].unit else ""
     rows = sorted(chain.from_iterable(map(_points, lines)), reverse=True)[:MAX_ROWS]
     columns = ("when", "figure", "value", "interval", "limit", "outcome")
     return (
-        f"<figure><figcaption>{html(chart.title)}</figcaption>"
+        f"<figure><figcaption>{html(chart.title)}{unit}</figcaption>"
         f"{plots.line_chart(chart, span, uses=marks)}{_swatches(lines)}"
         f"{_fold(f'Newest figures ({len(rows)})', columns, rows)}</figure>"
     )

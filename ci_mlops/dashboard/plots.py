@@ -78,11 +78,7 @@ def line_chart(chart: Chart, span: Span, *, uses: str = "") -> str:
     for number, points in enumerate(lines):
         drawn += [_limit(points, span, y, "at_least"), _limit(points, span, y, "at_most")]
         drawn += [_path(points, span, y, number), _dots(points, span, y)]
-    unit = chart.lines[0].unit
-    ticks = "".join(
-        f"<span>{html(figures.number(one) + figures.with_unit(unit))}</span>"
-        for one in (high, (low + high) / 2, low)
-    )
+    ticks = "".join(f"<span>{figures.number(one)}</span>" for one in (high, (low + high) / 2, low))
     return _framed(_said(chart), f'<div class="ys">{ticks}</div>', "".join(drawn), span, uses)
 
 
