@@ -76,7 +76,7 @@ KEY = (
     ("a release became live", '<path class="mark-promoted" d="M12 0V10"/>'),
     ("a release was taken back", '<path class="mark-undone" d="M12 0V10"/>'),
     ("a limit", '<path class="limit" d="M0 5H24"/>'),
-    ("a 95 % interval", '<path class="band" d="M0 0H24V10H0Z"/>'),
+    ("an interval", '<path class="band" d="M0 0H24V10H0Z"/>'),
     ("failed, or could not look", '<path class="dot failed" d="M12 5h.01"/>'),
     ("warned, or could not decide", '<path class="dot warned" d="M12 5h.01"/>'),
     ("passed", '<path class="dot passed" d="M12 5h.01"/>'),
@@ -196,12 +196,12 @@ def _delivery(found: Delivery, span: Span) -> str:
     failed = f"{found.not_held} did not hold, {found.rolled_back} rolled back"
     tiles = (
         ("Deployment frequency", frequency, f"{found.deployments} became live"),
-        ("Lead time for changes", duration(found.lead_time_s), f"median of {found.lead_times}"),
+        ("Lead time for changes", duration(found.lead_time_s), _median(found.lead_times)),
         ("Change failure rate", rate, f"of {found.started} started, {failed}"),
         (
             "Time to restore",
             duration(found.restore_s),
-            f"median of {found.not_held + found.rolled_back}",
+            _median(found.not_held + found.rolled_back),
         ),
     )
     told = "".join(
@@ -209,6 +209,10 @@ def _delivery(found: Delivery, span: Span) -> str:
         for name, value, more in tiles
     )
     return f'<h3>Delivery, {day(span.start)} to {day(span.end)}</h3><dl class="tiles">{told}</dl>'
+
+
+def _median(count: int) -> str:
+    return f"median of {count}" if count else "nothing to measure it by"
 
 
 def _timeline(place: Place, span: Span) -> str:
