@@ -144,7 +144,9 @@ def window(watched: Watched, settings: RetrainSettings) -> Window:
     reference = watched.table(watched.reference, "test").frame
     known = [name for name in log.inputs.columns if name in reference.columns and name != label]
     more = [name for name in labels.columns if name not in known]
-    frame = as_reference(log.inputs[known], reference).join(labels[more], how="inner")
+    judged = [name for name in more if name in reference.columns and name != label]
+    labels = labels[more].assign(**as_reference(labels[judged], reference))
+    frame = as_reference(log.inputs[known], reference).join(labels, how="inner")
     if len(frame) < settings.min_rows:
         raise CannotLook(
             f"{len(frame)} labelled predictions in {settings.window_days:g} days are fewer than "

@@ -61,10 +61,18 @@ def examine(
             found += _range(name, reference[name], frame[name], out_of_range_share)
         if kind == "category" and name not in given.categories:
             found += _categories(name, reference[name], frame[name], new_category_share)
-        if frame[name].nunique() <= 1 < reference[name].nunique() and len(frame) > 1:
+        if _became_constant(reference[name], frame[name]):
             message = f"Column {name} has become constant; the reference has more values."
             found.append(_broken("constant", name, (1, 2, len(frame)), message))
     return found
+
+
+def _became_constant(reference: "pd.Series[Any]", values: "pd.Series[Any]") -> bool:
+    """Whether n values are all alike though that many of the reference, by chance, would not be."""
+    if not values.nunique() <= 1 < reference.nunique():
+        return False
+    commonest = float(reference.value_counts(normalize=True).iloc[0])
+    return bool(commonest ** int(values.notna().sum()) < ALPHA)
 
 
 def _broken(rule: str, column: str, seen: tuple[float, float, int], message: str) -> Violation:

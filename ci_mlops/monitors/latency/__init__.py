@@ -22,9 +22,9 @@ class LatencyMonitor(Monitor):
     such limit."""
     max_errors_percent: Annotated[float, Field(ge=0, le=100)] = 1
     """Requests that may end with a status of 500 or above."""
-    window_minutes: Annotated[int, Field(ge=60, le=10_080)] = 120
+    window_minutes: Annotated[int, Field(ge=1, le=10_080)] = 120
     """The window that is looked at. It is cut into twelve parts; ten of them must show a fault
-    before it is one."""
+    before it is one. Prometheus has to scrape four times in each part."""
     reference_days: Annotated[float, Field(gt=0, le=366)] = 7
     """The time before the window that it is compared with."""
     min_requests: Annotated[int, Field(ge=1)] = 100

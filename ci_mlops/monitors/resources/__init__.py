@@ -25,7 +25,7 @@ class ResourcesMonitor(Monitor):
     """Share of either limit from which it is nearly used up."""
     max_growth_percent: Annotated[float, Field(gt=0)] = 20
     """How far the floor of memory may rise within the window, for as long as it rises."""
-    window_hours: Annotated[float, Field(ge=1, le=720)] = 24
+    window_hours: Annotated[float, Field(gt=0, le=720)] = 24
     """The window that is looked at."""
     memory_query: str = f"process_resident_memory_bytes {INFO}"
     """What a server holds, in bytes, one series a server; `$chosen` stands for the labels of what

@@ -25,7 +25,9 @@ READERS: Mapping[str, str] = {
     ".parquet": "read_parquet(?, union_by_name=true)",
     ".jsonl": "read_json(?, format='newline_delimited', union_by_name=true, ignore_errors=true, "
     "sample_size=-1, map_inference_threshold=-1)",
-    ".csv": "read_csv(?, union_by_name=true, sample_size=-1)",
+    # Yes and no stay what they are: groups may be called so.
+    ".csv": "read_csv(?, union_by_name=true, sample_size=-1, "
+    "auto_type_candidates=['BIGINT', 'DOUBLE', 'TIMESTAMP', 'VARCHAR'])",
 }
 ALIASES: Mapping[str, str] = {
     ".ndjson": ".jsonl",
