@@ -127,7 +127,8 @@ def _range(points: Sequence[Point]) -> tuple[float, float]:
     ]
     low, high = min(found), max(found)
     margin = MARGIN * (high - low) or abs(high) * MARGIN or 1.0
-    return low - margin, high + margin
+    # What is never negative, such as a time, has no negative part of an axis.
+    return low - margin if low < 0 else max(0.0, low - margin), high + margin
 
 
 def _path(points: Sequence[Point], span: Span, y: Callable[[float], float], number: int) -> str:

@@ -21,7 +21,6 @@ class Point:
 
     when: datetime
     figure: Figure
-    summary: Summary
 
     @property
     def value(self) -> float:
@@ -155,11 +154,13 @@ def _series(summaries: Iterable[Summary]) -> list[Series]:
     points: dict[Key, list[Point]] = {}
     for summary in summaries:
         when = time_of(summary.when)
-        for figure in summary.figures:
+        # A check and a metric of one name are one figure; the check knows more of it.
+        named: dict[Key, Figure] = {}
+        for figure in sorted(summary.figures, key=lambda one: one.outcome is not None):
             if figure.value is not None:
-                key = (figure.stage, figure.name, figure.slice, figure.unit)
-                point = Point(when=when, figure=figure, summary=summary)
-                points.setdefault(key, []).append(point)
+                named[figure.stage, figure.name, figure.slice, figure.unit] = figure
+        for key, figure in named.items():
+            points.setdefault(key, []).append(Point(when=when, figure=figure))
     return [
         Series(stage=stage, name=name, slice=part, unit=unit, points=tuple(found))
         for (stage, name, part, unit), found in points.items()

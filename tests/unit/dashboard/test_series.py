@@ -30,6 +30,12 @@ def test_a_metric_that_repeats_a_check_is_shown_once() -> None:
     assert len(charts([summary(BEGAN, figure(), other)])) == 2
 
 
+def test_a_check_and_a_metric_of_one_name_are_one_point() -> None:
+    check, metric = figure(at_least=0.5), figure(outcome=None, value=0.8001)
+    (chart,) = charts([summary(BEGAN, check, metric), summary(BEGAN + HOUR, metric)])
+    assert [one.figure for one in chart.lines[0].points] == [check, metric]
+
+
 def test_a_figure_that_is_no_number_has_no_chart() -> None:
     assert charts([summary(BEGAN, figure(value=None))]) == []
 
