@@ -25,7 +25,7 @@ from ci_mlops.release.entry import Entry, Written, time_of
 
 WEEK_S = 7 * 86_400
 What = Literal["promoted", "rolled back", "did not hold", "superseded", "blocked"]
-WHATS: tuple[What, ...] = ("promoted", "rolled back", "did not hold", "superseded", "blocked")
+ENDINGS: tuple[What, ...] = ("promoted", "rolled back", "did not hold", "superseded", "blocked")
 
 
 @dataclass(frozen=True, kw_only=True)

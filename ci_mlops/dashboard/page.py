@@ -6,7 +6,7 @@ from itertools import chain
 
 from ci_mlops.dashboard import plots
 from ci_mlops.dashboard.content import Content, Judged, Place
-from ci_mlops.dashboard.delivery import WHATS, Delivery, Event
+from ci_mlops.dashboard.delivery import ENDINGS, Delivery, Event
 from ci_mlops.dashboard.plots import LINES, Span, day
 from ci_mlops.dashboard.series import Chart, Series
 from ci_mlops.dashboard.summary import Figure, Summary
@@ -220,7 +220,7 @@ def _timeline(place: Place, span: Span) -> str:
         return '<p class="soft">Nothing was released in this time.</p>'
     lanes: dict[str, tuple[str, list[datetime]]] = {
         what: (what.replace(" ", "-"), [one.ended for one in place.events if one.what == what])
-        for what in WHATS
+        for what in ENDINGS
         if any(one.what == what for one in place.events)
     }
     counts = ", ".join(f"{len(moments)} {what}" for what, (_, moments) in lanes.items())

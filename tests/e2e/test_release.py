@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from ci_mlops.__main__ import main
+from ci_mlops.dashboard.records import BRANCH as RECORDS
 from ci_mlops.release.ledger import BRANCH
 from ci_mlops.serving import worker
 from tests.conftest import Repo, clean_environ
@@ -110,6 +111,9 @@ def test_a_merge_is_released_and_rolled_back(
     assert main(("live", "production"), clean_environ()) == 0
     assert capsys.readouterr().out.strip() == first.outputs()["live"]
     assert released.git("ls-remote", "origin", BRANCH), "the ledger is at the remote"
+    released.git("fetch", "-q", "origin", RECORDS)
+    recorded = released.git("ls-tree", "-r", "--name-only", "FETCH_HEAD").splitlines()
+    assert len(recorded) == 3, "each judgement of main is recorded, the repeated one too"
     assert "cache key" not in first.said() + second.said(), "a release restores nothing"
 
 
