@@ -19,6 +19,10 @@ MAX_WORK_S = 10
 MAX_FILE_BYTES = 1024 * 1024
 COMMENTS = "pull-requests: write"
 CHECKS = "checks: write"
+ISSUES = "issues: write"
+PULLS = "pull-requests: write"
+NOT_PERMITTED = "not permitted to create"
+"""GitHub's words where the repository's settings let no workflow create pull requests."""
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
@@ -45,6 +49,24 @@ class Comment(_Said):
     @property
     def login(self) -> str:
         """Who wrote it; empty when the account is gone."""
+        return self.user.login if self.user else ""
+
+
+class Issue(_Said):
+    """An issue."""
+
+    number: int
+    title: str
+    body: str | None = ""
+    state: Literal["open", "closed"]
+    user: User | None = None
+    html_url: str = ""
+    pull_request: dict[str, Any] | None = None
+    """Anything where it is a pull request, which GitHub lists among issues."""
+
+    @property
+    def login(self) -> str:
+        """Who opened it; empty when the account is gone."""
         return self.user.login if self.user else ""
 
 
@@ -98,7 +120,9 @@ class PullRequest(_Said):
     state: str
     head: _Side
     base: _Side
+    body: str | None = ""
     html_url: str = ""
+    merged_at: str | None = None
     merge_commit_sha: Sha | None = None
     """GitHub's own merge of it, which `pull_request` tests; none while it is being made."""
 
@@ -190,15 +214,18 @@ class Repository:
                 raise
             return RUNNER_LOGIN
 
-    def comments(self, number: int) -> list[Comment]:
-        """Return every comment on a pull request, the oldest first."""
-        path = self._path(f"/issues/{number}/comments")
-        return [_read(Comment, one) for one in self.api.pages(path, needs=COMMENTS)]
+    def comments(self, number: int, *, needs: str = COMMENTS) -> list[Comment]:
+        """Return every comment on a pull request or an issue, the oldest first.
 
-    def create_comment(self, number: int, body: str) -> Comment:
+        `needs` names what the token must be allowed: of an issue's, `issues: write`.
+        """
+        path = self._path(f"/issues/{number}/comments")
+        return [_read(Comment, one) for one in self.api.pages(path, needs=needs)]
+
+    def create_comment(self, number: int, body: str, *, needs: str = COMMENTS) -> Comment:
         """Add a comment. Raises LostError when it may have been added."""
         path = self._path(f"/issues/{number}/comments")
-        return _read(Comment, self.api.send("POST", path, {"body": body}, needs=COMMENTS))
+        return _read(Comment, self.api.send("POST", path, {"body": body}, needs=needs))
 
     def update_comment(self, comment: int, body: str) -> Comment:
         """Replace a comment's text."""
@@ -213,6 +240,25 @@ class Repository:
         except RefusedError as refused:
             if refused.status != 404:
                 raise
+
+    # --- issues ---------------------------------------------------------------------------------
+
+    def issues(self, author: str, *, label: str = "") -> list[Issue]:
+        """Return every issue, open or closed, that an account has opened, the oldest first."""
+        query = {"state": "all", "creator": author, **({"labels": label} if label else {})}
+        found = self.api.pages(self._path("/issues"), needs=ISSUES, query=query)
+        issues = [issue for one in found if (issue := _read(Issue, one)).pull_request is None]
+        return sorted(issues, key=lambda one: one.number)
+
+    def create_issue(self, title: str, body: str, labels: Sequence[str] = ()) -> Issue:
+        """Open an issue. Raises LostError when it may have been opened."""
+        wanted = {"title": title, "body": body, "labels": list(labels)}
+        return _read(Issue, self.api.send("POST", self._path("/issues"), wanted, needs=ISSUES))
+
+    def update_issue(self, number: int, **changes: str) -> Issue:
+        """Change `title`, `body`, `state` (open, closed) or `state_reason` of an issue."""
+        path = self._path(f"/issues/{number}")
+        return _read(Issue, self.api.send("PATCH", path, changes, needs=ISSUES))
 
     # --- checks ---------------------------------------------------------------------------------
 
@@ -247,6 +293,42 @@ class Repository:
         query = {"state": "open", "head": f"{owner}:{branch}"}
         found = self.api.pages(self._path("/pulls"), needs="pull-requests: read", query=query)
         return [_read(PullRequest, one) for one in found]
+
+    def pull_requests_of(self, commit: str) -> list[PullRequest]:
+        """Return the merged pull request that brought a commit to the main branch.
+
+        For a commit that is not there these are the open ones that hold it; for one that nobody
+        knows, none.
+        """
+        path = self._path(f"/commits/{segment(commit)}/pulls")
+        try:
+            found = [*self.api.pages(path, needs="pull-requests: read")]
+        except RefusedError as refused:
+            if refused.status not in {404, 422}:
+                raise
+            return []
+        return [_read(PullRequest, one) for one in found]
+
+    def create_pull_request(self, *, head: str, base: str, title: str, body: str) -> PullRequest:
+        """Propose a branch of this repository. Raises LostError when it may have been proposed."""
+        wanted = {"head": head, "base": base, "title": title, "body": body}
+        try:
+            made = self.api.send("POST", self._path("/pulls"), wanted, needs=PULLS)
+        except RefusedError as refused:
+            if NOT_PERMITTED not in refused.fault:
+                raise
+            raise RefusedError(
+                refused.fault,
+                status=refused.status,
+                remedy="Tick it in the repository's settings: Actions, General, Workflow "
+                "permissions",
+            ) from refused
+        return _read(PullRequest, made)
+
+    def update_pull_request(self, number: int, *, body: str) -> PullRequest:
+        """Replace the text of a pull request."""
+        path = self._path(f"/pulls/{number}")
+        return _read(PullRequest, self.api.send("PATCH", path, {"body": body}, needs=PULLS))
 
     def run(self, run: int) -> WorkflowRun:
         """Return a workflow run."""

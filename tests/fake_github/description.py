@@ -128,12 +128,12 @@ def filled(schema: Any, changes: Any) -> Any:
     schema = resolved(schema)
     if changes is not None and not isinstance(changes, dict | list):
         return changes
-    for branches in ("allOf",):
-        if branches in schema:
-            merged: dict[str, Any] = {}
-            for branch in schema[branches]:
-                merged |= filled(branch, {})
-            return merged | dict(changes or {})
+    if "allOf" in schema:
+        merged: dict[str, Any] = dict(changes or {})
+        for branch in schema["allOf"]:
+            known = properties(branch)
+            merged |= filled(branch, {k: v for k, v in merged.items() if k in known})
+        return merged
     for branches in ("anyOf", "oneOf"):
         if branches in schema:
             options = [resolved(one) for one in schema[branches]]

@@ -238,10 +238,12 @@ SCOPES = (
     ("/actions/", "actions"),
     ("/check-runs", "checks"),
     ("/contents/", "contents"),
+    ("/deployments", "deployments"),
     ("/git/", "contents"),
-    ("/commits/", "contents"),
-    ("/issues/", "pull-requests"),
     ("/pulls", "pull-requests"),
+    ("/commits/", "contents"),
+    ("/issues/comments/", "pull-requests"),
+    ("/issues", "issues"),
 )
 
 
@@ -250,6 +252,9 @@ def _require_scope(world: World, asked: Operation) -> None:
     scope = next((scope for part, scope in SCOPES if part in f"{asked.name}/"), "")
     if asked.name.endswith("/check-runs"):
         scope = "checks"
+    number = asked.values.get("issue_number")
+    if asked.name.endswith("/comments") and number not in {str(i["number"]) for i in world.issues}:
+        scope = "pull-requests"
     granted = world.scopes.get(scope, "none")
     if scope and granted not in {"write", needed}:
         raise Refusal(403, NOT_ACCESSIBLE)
@@ -272,7 +277,8 @@ def _list_comments(world: World, values: Mapping[str, str], *_: Any) -> Answer:
 def _create_comment(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
     _fits(body["body"])
     number = int(values["issue_number"])
-    if world.pulls and number not in {pull.number for pull in world.pulls}:
+    known = {pull.number for pull in world.pulls} | {one["number"] for one in world.issues}
+    if world.pulls and number not in known:
         raise Refusal(404, "Not Found")
     return 201, _comment(world, world.comment(number, body["body"], world.login))
 
@@ -361,6 +367,99 @@ def _list_pulls(
     return 200, _Listed(_pull(world, one) for one in found)
 
 
+def _create_pull(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    if not world.may_propose:
+        raise Refusal(403, "GitHub Actions is not permitted to create or approve pull requests.")
+    branch, base = body["head"], body["base"]
+    if world.branches and branch not in world.branches:
+        raise Refusal(422, "Validation Failed: PullRequest.head is invalid")
+    if any((one.state, one.head_branch) == ("open", branch) for one in world.pulls):
+        raise Refusal(422, f"Validation Failed: A pull request already exists for acme:{branch}.")
+    made = world.issue(body["title"], body.get("body") or "", world.login)
+    world.issues.remove(made)
+    pull = Pull(
+        number=made["number"],
+        head_sha=hashlib.sha1(branch.encode(), usedforsecurity=False).hexdigest(),
+        base_sha=hashlib.sha1(base.encode(), usedforsecurity=False).hexdigest(),
+        head_branch=branch,
+        base_branch=base,
+        head_repository=world.repository,
+        title=made["title"],
+        body=made["body"],
+        login=world.login,
+    )
+    world.pulls.append(pull)
+    return 201, _pull(world, pull)
+
+
+def _update_pull(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    for pull in world.pulls:
+        if str(pull.number) == values["pull_number"]:
+            _fits(body.get("body") or "")
+            for name, value in body.items():
+                setattr(pull, name, value)
+            return 200, _pull(world, pull)
+    raise Refusal(404, "Not Found")
+
+
+def _pulls_of_commit(world: World, values: Mapping[str, str], *_: Any) -> Answer:
+    """Return the merged pull request that brought a commit, or else the open ones that hold it."""
+    sha = values["commit_sha"]
+    brought = [one for one in world.pulls if one.merged and one.merge_commit_sha == sha]
+    open_ones = [one for one in world.pulls if one.state == "open" and one.head_sha == sha]
+    return 200, _Listed(_pull(world, one) for one in brought or open_ones)
+
+
+def _list_issues(
+    world: World, values: Mapping[str, str], query: Mapping[str, str], _: Any
+) -> Answer:
+    """List issues, and pull requests too: for GitHub these are issues."""
+    wanted = set(filter(None, query.get("labels", "").split(",")))
+    state, creator = query.get("state", "open"), query.get("creator")
+    issues = [_issue(world, one) for one in world.issues]
+    pulls = [
+        {**_issue(world, {**vars(pull), "id": pull.number, "labels": ()}), "pull_request": {}}
+        for pull in world.pulls
+    ]
+    found = [
+        one
+        for one in sorted(issues + pulls, key=lambda one: -one["number"])
+        if state in {"all", one["state"]}
+        and creator in {None, one["user"]["login"]}
+        and wanted <= {label["name"] for label in one["labels"]}
+    ]
+    return 200, _Listed(found)
+
+
+def _create_issue(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    _fits(body.get("body") or "")
+    labels = body.get("labels", [])
+    made = world.issue(body["title"], body.get("body") or "", world.login, labels=labels)
+    return 201, _issue(world, made)
+
+
+def _update_issue(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    _fits(body.get("body") or "")
+    for one in world.issues:
+        if str(one["number"]) == values["issue_number"]:
+            one.update(body)
+            if body.get("state") == "open":
+                one["state_reason"] = "reopened"
+            return 200, _issue(world, one)
+    raise Refusal(404, "Not Found")
+
+
+def _issue(world: World, one: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("id", "number", "title", "body", "state")
+    return {
+        **{key: one[key] for key in keys},
+        "state_reason": one.get("state_reason"),
+        "labels": [{"name": name} for name in one["labels"]],
+        "user": {"login": one["login"], "type": "Bot" if "[bot]" in one["login"] else "User"},
+        "html_url": f"https://github.example/{world.repository}/issues/{one['number']}",
+    }
+
+
 def _get_pull(world: World, values: Mapping[str, str], *_: Any) -> Answer:
     for pull in world.pulls:
         if str(pull.number) == values["pull_number"]:
@@ -374,6 +473,10 @@ def _pull(world: World, pull: Pull) -> dict[str, Any]:
     return {
         "number": pull.number,
         "state": pull.state,
+        "title": pull.title,
+        "body": pull.body,
+        "user": {"login": pull.login},
+        "merged_at": "2026-11-01T10:00:00Z" if pull.merged else None,
         "html_url": f"https://github.example/{world.repository}/pull/{pull.number}",
         "head": {"ref": pull.head_branch, "sha": pull.head_sha, "repo": head_repository},
         "base": {
@@ -426,6 +529,121 @@ def _rerun(world: World, values: Mapping[str, str], *_: Any) -> Answer:
         raise Refusal(403, "The workflow run is already running")
     world.reruns.append(run.id)
     return 201, {}
+
+
+def _dispatch(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    inputs = world.workflows.get(values["workflow_id"])
+    if inputs is None:
+        raise Refusal(404, "Not Found")
+    if body["ref"] not in {world.default_branch, f"refs/heads/{world.default_branch}"}:
+        raise Refusal(422, f"No ref found for: {body['ref']}")
+    unexpected = sorted(set(body.get("inputs", {})) - set(inputs))
+    if unexpected:
+        raise Refusal(422, f"Unexpected inputs provided: {json.dumps(unexpected)}")
+    run = WorkflowRun(
+        id=world.new_id(),
+        head_sha=hashlib.sha1(body["ref"].encode(), usedforsecurity=False).hexdigest(),
+        head_branch=world.default_branch,
+        head_repository=world.repository,
+        event="workflow_dispatch",
+        status="queued",
+        path=f".github/workflows/{values['workflow_id']}",
+    )
+    world.runs.append(run)
+    world.dispatches.append({"workflow": values["workflow_id"], "run": run.id, **body})
+    if not body.get("return_run_details"):
+        return 204, None
+    url = f"https://github.example/{world.repository}/actions/runs/{run.id}"
+    return 200, {"workflow_run_id": run.id, "run_url": url, "html_url": url}
+
+
+def _list_runs_of_workflow(
+    world: World, values: Mapping[str, str], query: Mapping[str, str], _: Any
+) -> Answer:
+    path = f".github/workflows/{values['workflow_id']}"
+    if values["workflow_id"] not in world.workflows:
+        raise Refusal(404, "Not Found")
+    found = [
+        _run(world, run)
+        for run in sorted(world.runs, key=lambda one: -one.id)
+        if run.path == path and query.get("event") in {None, run.event}
+    ]
+    return 200, {"total_count": len(found), "workflow_runs": _Listed(found)}
+
+
+def _get_repository(world: World, *_: Any) -> Answer:
+    name = world.repository.partition("/")[2]
+    known = {"name": name, "full_name": world.repository, "default_branch": world.default_branch}
+    return 200, known
+
+
+def _list_deployments(
+    world: World, values: Mapping[str, str], query: Mapping[str, str], _: Any
+) -> Answer:
+    found = [
+        one
+        for one in reversed(world.deployments)
+        if all(query.get(key) in {None, one[key]} for key in ("environment", "sha", "task"))
+    ]
+    return 200, _Listed(found)
+
+
+def _create_deployment(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    if body.get("auto_merge", True):
+        raise Refusal(409, "Conflict merging main into the deployment's ref")
+    if "required_contexts" not in body:
+        raise Refusal(409, "Conflict: Commit status checks failed")
+    kept = {key: body.get(key) for key in ("ref", "description", "payload")}
+    made = {
+        "id": world.new_id(),
+        "sha": body["ref"],
+        "task": body.get("task", "deploy"),
+        "environment": body.get("environment", "production"),
+        "creator": {"login": world.login},
+        **{key: value for key, value in kept.items() if value is not None},
+    }
+    world.deployments.append(made)
+    return 201, made
+
+
+def _known_deployment(world: World, values: Mapping[str, str]) -> dict[str, Any]:
+    for one in world.deployments:
+        if str(one["id"]) == values["deployment_id"]:
+            return one
+    raise Refusal(404, "Not Found")
+
+
+def _list_statuses(world: World, values: Mapping[str, str], *_: Any) -> Answer:
+    deployment = _known_deployment(world, values)["id"]
+    found = [one for one in reversed(world.deployment_statuses) if one["deployment"] == deployment]
+    return 200, _Listed(found)
+
+
+def _create_status(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
+    """Add a status; a success makes the others of its environment inactive, as GitHub does."""
+    deployment = _known_deployment(world, values)
+    if len(body.get("description") or "") > 140:
+        raise Refusal(422, "Validation Failed: description is too long (maximum is 140 characters)")
+    if body["state"] == "success" and body.get("auto_inactive", True):
+        for other in world.deployments:
+            if other["environment"] == deployment["environment"] and other is not deployment:
+                _add_status(world, other, {"state": "inactive"})
+    return 201, _add_status(world, deployment, body)
+
+
+def _add_status(
+    world: World, deployment: Mapping[str, Any], body: Mapping[str, Any]
+) -> dict[str, Any]:
+    made = {
+        "id": world.new_id(),
+        "deployment": deployment["id"],
+        "environment": deployment["environment"],
+        "creator": {"login": world.login},
+        "description": "",
+        **{key: value for key, value in body.items() if key != "auto_inactive"},
+    }
+    world.deployment_statuses.append(made)
+    return made
 
 
 def _list_artifacts(
@@ -505,6 +723,10 @@ def _permission(world: World, values: Mapping[str, str], *_: Any) -> Answer:
 
 HANDLERS: dict[str, Handler] = {
     "GET /user": _user,
+    f"GET {REPO}": _get_repository,
+    f"GET {REPO}/issues": _list_issues,
+    f"POST {REPO}/issues": _create_issue,
+    f"PATCH {REPO}/issues/{{issue_number}}": _update_issue,
     f"GET {REPO}/issues/{{issue_number}}/comments": _list_comments,
     f"POST {REPO}/issues/{{issue_number}}/comments": _create_comment,
     f"PATCH {REPO}/issues/comments/{{comment_id}}": _update_comment,
@@ -513,8 +735,17 @@ HANDLERS: dict[str, Handler] = {
     f"PATCH {REPO}/check-runs/{{check_run_id}}": _update_check,
     f"GET {REPO}/commits/{{ref}}/check-runs": _list_checks,
     f"GET {REPO}/commits/{{ref}}": _get_commit,
+    f"GET {REPO}/commits/{{commit_sha}}/pulls": _pulls_of_commit,
+    f"GET {REPO}/deployments": _list_deployments,
+    f"POST {REPO}/deployments": _create_deployment,
+    f"GET {REPO}/deployments/{{deployment_id}}/statuses": _list_statuses,
+    f"POST {REPO}/deployments/{{deployment_id}}/statuses": _create_status,
     f"GET {REPO}/pulls": _list_pulls,
+    f"POST {REPO}/pulls": _create_pull,
     f"GET {REPO}/pulls/{{pull_number}}": _get_pull,
+    f"PATCH {REPO}/pulls/{{pull_number}}": _update_pull,
+    f"POST {REPO}/actions/workflows/{{workflow_id}}/dispatches": _dispatch,
+    f"GET {REPO}/actions/workflows/{{workflow_id}}/runs": _list_runs_of_workflow,
     f"GET {REPO}/actions/runs": _list_runs,
     f"GET {REPO}/actions/runs/{{run_id}}": _get_run,
     f"POST {REPO}/actions/runs/{{run_id}}/rerun": _rerun,

@@ -18,22 +18,30 @@ SOURCE = "npm @octokit/openapi 23.0.2 (MIT, see LICENSE.octokit-openapi)"
 REPO = "/repos/{owner}/{repo}"
 USED = {
     "/user": ("get",),
+    REPO: ("get",),
     f"{REPO}/actions/artifacts/{{artifact_id}}/{{archive_format}}": ("get",),
     f"{REPO}/actions/runs": ("get",),
     f"{REPO}/actions/runs/{{run_id}}": ("get",),
     f"{REPO}/actions/runs/{{run_id}}/artifacts": ("get",),
     f"{REPO}/actions/runs/{{run_id}}/rerun": ("post",),
+    f"{REPO}/actions/workflows/{{workflow_id}}/dispatches": ("post",),
+    f"{REPO}/actions/workflows/{{workflow_id}}/runs": ("get",),
     f"{REPO}/check-runs": ("post",),
     f"{REPO}/check-runs/{{check_run_id}}": ("patch",),
     f"{REPO}/collaborators/{{username}}/permission": ("get",),
     f"{REPO}/commits/{{ref}}": ("get",),
     f"{REPO}/commits/{{ref}}/check-runs": ("get",),
+    f"{REPO}/commits/{{commit_sha}}/pulls": ("get",),
     f"{REPO}/contents/{{path}}": ("get",),
+    f"{REPO}/deployments": ("get", "post"),
+    f"{REPO}/deployments/{{deployment_id}}/statuses": ("get", "post"),
     f"{REPO}/git/trees/{{tree_sha}}": ("get",),
+    f"{REPO}/issues": ("get", "post"),
     f"{REPO}/issues/comments/{{comment_id}}": ("patch", "delete"),
+    f"{REPO}/issues/{{issue_number}}": ("patch",),
     f"{REPO}/issues/{{issue_number}}/comments": ("get", "post"),
-    f"{REPO}/pulls": ("get",),
-    f"{REPO}/pulls/{{pull_number}}": ("get",),
+    f"{REPO}/pulls": ("get", "post"),
+    f"{REPO}/pulls/{{pull_number}}": ("get", "patch"),
 }
 NOISE = {"description", "example", "examples", "title", "externalDocs", "deprecated", "xml"}
 NAMED = {"properties", "patternProperties", "schemas", "parameters", "responses", "headers"}

@@ -23,6 +23,7 @@ ALL_SCOPES = {
     "actions": "write",
     "checks": "write",
     "contents": "read",
+    "deployments": "write",
     "issues": "write",
     "pull-requests": "write",
 }
@@ -56,6 +57,10 @@ class Pull:
     head_repository: str = "acme/loans"
     state: str = "open"
     merge_commit_sha: str | None = None
+    merged: bool = False
+    title: str = "A change"
+    body: str = ""
+    login: str = "ann"
 
 
 @dataclass(kw_only=True)
@@ -110,6 +115,17 @@ class World:
     collaborators: dict[str, str] = field(default_factory=dict)
     """Permission by login."""
     reruns: list[int] = field(default_factory=list)
+    issues: list[dict[str, Any]] = field(default_factory=list)
+    default_branch: str = "main"
+    branches: list[str] = field(default_factory=list)
+    """Branches that a pull request may come from; none means every one."""
+    may_propose: bool = True
+    """The repository's setting that GitHub Actions may create pull requests."""
+    workflows: dict[str, list[str]] = field(default_factory=dict)
+    """Inputs of the workflows with `workflow_dispatch` on the default branch, by file name."""
+    dispatches: list[dict[str, Any]] = field(default_factory=list)
+    deployments: list[dict[str, Any]] = field(default_factory=list)
+    deployment_statuses: list[dict[str, Any]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -125,6 +141,15 @@ class World:
         """Add a comment."""
         made = {"id": self.new_id(), "issue": issue, "body": body, "login": login}
         self.comments.append(made)
+        return made
+
+    def issue(self, title: str, body: str, login: str, **changes: Any) -> dict[str, Any]:
+        """Add an issue; pull requests and issues share their numbers."""
+        known = [one["number"] for one in self.issues] + [one.number for one in self.pulls]
+        made: dict[str, Any] = {"id": self.new_id(), "number": max(known, default=0) + 1}
+        made |= {"title": title, "body": body, "login": login, "labels": []}
+        made |= {"state": "open", "state_reason": None, **changes}
+        self.issues.append(made)
         return made
 
     def own_comments(self) -> list[str]:
