@@ -102,7 +102,7 @@ def identity(cells: Mapping[str, "Cell"]) -> tuple[object, ...]:
 
 def clash(first: Case, expected: str) -> str:
     """Say how a correction and an earlier one of the same row go together."""
-    return "repeats" if first.expected == expected else "contradicts"
+    return "repeats" if is_same_answer(first.expected, expected) else "contradicts"
 
 
 def require_columns(found: Corrections, inputs: tuple[str, ...]) -> None:
@@ -302,6 +302,12 @@ def is_class(text: str, value: Any) -> bool:
     if name in {"True", "False"}:
         return text.lower() == name.lower()
     return text == name or (bool(NUMBER.fullmatch(text)) and class_name(float(text)) == name)
+
+
+def is_same_answer(one: str, two: str) -> bool:
+    """Whether two texts are one answer: `40` and `40.0` are, whatever their column holds."""
+    numbers = NUMBER.fullmatch(one) and NUMBER.fullmatch(two)
+    return one == two or (bool(numbers) and float(one) == float(two))
 
 
 def _text(column: "Column", text: str) -> "Cell":
