@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ci_mlops.changes import DOCUMENTATION
@@ -19,6 +20,8 @@ from ci_mlops.model.settings import ModelSettings
 NO_CODE = (*DOCUMENTATION, "mlops.yml")
 MAIN_BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 PREPARE_TIMEOUT_S = 3600
+MANY_COMMITS = 1000
+"""As many names as a command line surely holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,18 @@ class Repository:
         arguments = ["git", "show", f"{revision}:{path}"]
         done = self.commands.run(arguments, cwd=self.top, timeout_s=60)
         return None if done.code else done.output
+
+    def committed(self, commits: Iterable[str]) -> dict[str, datetime]:
+        """Return when commits were made; those that are not here are left out."""
+        found: dict[str, datetime] = {}
+        wanted = sorted(set(commits))
+        how = ("rev-list", "--no-walk", "--timestamp", "--ignore-missing")
+        for start in range(0, len(wanted), MANY_COMMITS):
+            listed = self.git(*how, *wanted[start : start + MANY_COMMITS])
+            for line in listed.splitlines():
+                seconds, commit = line.split()
+                found[commit] = datetime.fromtimestamp(int(seconds), UTC)
+        return found
 
     def worktree(self, commit: str, folder: Path) -> Path:
         """Check out a commit below `folder` once, and remove the worktrees of other commits."""

@@ -689,12 +689,82 @@ def _render(arguments: Namespace, environ: Environ) -> int:
 def _history(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.release import history
 
+    since = (
+        history.moment_of(arguments.since, flag="--since", begins=True) if arguments.since else None
+    )
+    if arguments.html:
+        return _dashboard(arguments, environ, since)
     with _ledger(arguments, environ) as ledger:
-        entries = history.history(ledger, arguments.environment, arguments.limit)
+        entries = history.history(
+            ledger, arguments.environment or None, arguments.limit, since=since
+        )
     if arguments.json:
         print(json.dumps([history.plain(one) for one in entries], indent=1))
     else:
         print("\n".join(history.history_lines(entries)) or "The ledger is empty.")
+    return 0
+
+
+def _dashboard(arguments: Namespace, environ: Environ, since: datetime | None) -> int:
+    from ci_mlops.checkout import Repository
+    from ci_mlops.command import Commands
+    from ci_mlops.dashboard import content, page
+    from ci_mlops.dashboard.records import records_at
+    from ci_mlops.errors import ConfigError
+    from ci_mlops.evidence import write_atomically
+    from ci_mlops.release import history
+
+    if arguments.json or arguments.limit is not None:
+        raise ConfigError("goes with neither --json nor --limit", place="--html")
+    name = arguments.environment or None
+    with _ledger(arguments, environ) as ledger:
+        state, entries = ledger.state(), history.history(ledger, name)
+    with records_at(*_remote(arguments, environ)) as records:
+        kept = records.read(environment=name, since=since)
+    if name and not entries and not any(one.environment == name for one in kept.summaries):
+        raise ConfigError(
+            f"neither the ledger nor the records know {name!r}",
+            place="history",
+            remedy="`ci-mlops status` names the environments",
+        )
+    repository = Repository.around(Path.cwd(), Commands(environ=environ))
+    shown = content.content(
+        state,
+        entries[::-1],
+        kept,
+        environment=name,
+        since=since,
+        now=datetime.now(UTC),
+        committed=repository.committed(one.entry.commit for one in entries if one.entry.commit),
+    )
+    write_atomically(arguments.html, page.render(shown).encode())
+    print(arguments.html)
+    return 0
+
+
+def _record(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import evidence, verdict
+    from ci_mlops.dashboard.records import records_at, require_recordable
+    from ci_mlops.dashboard.summary import summary
+    from ci_mlops.github import Workflow
+
+    folder = _evidence_folder(arguments)
+    found = evidence.read_folder(folder)
+    require_recordable(found.run, Workflow.from_environ(environ), place=str(folder))
+    # Of monitors each is required; what judged a run of main is its gate.
+    gate = (
+        verdict.Gate(require=found.run.stages)
+        if found.run.environment
+        else _gate(arguments, found.run, environ)
+    )
+    partial = bool(found.run.left_out)
+    kept = summary(
+        found.run, found.records, verdict.decide(gate, found.run, found.records, partial=partial)
+    )
+    with records_at(*_remote(arguments, environ)) as records:
+        added = records.add(kept, run_sha256=evidence.file_sha256(folder / "run.json"))
+    where = kept.environment or "main"
+    print(f"{where}: {kept.verdict}, {'recorded' if added else 'recorded before'}")
     return 0
 
 
@@ -794,6 +864,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "promote": _promote,
     "rollback": _rollback,
     "render": _render,
+    "record": _record,
     "history": _history,
     "status": _status,
     "live": _live,
@@ -814,13 +885,19 @@ def _evidence_folder(arguments: Namespace) -> Path:
 
 
 def _ledger(arguments: Namespace, environ: Environ) -> "AbstractContextManager[Ledger]":
+    from ci_mlops.release.ledger import ledger_at
+
+    return ledger_at(*_remote(arguments, environ))
+
+
+def _remote(arguments: Namespace, environ: Environ) -> "tuple[str, Commands]":
     from ci_mlops.checkout import Repository
     from ci_mlops.command import Commands
     from ci_mlops.github import Workflow
-    from ci_mlops.release.ledger import ledger_at, remote_of
+    from ci_mlops.release.branch import remote_of
 
     repository = Repository.around(Path.cwd(), Commands(environ=environ))
-    return ledger_at(*remote_of(repository, arguments.ledger, Workflow.from_environ(environ)))
+    return remote_of(repository, arguments.ledger, Workflow.from_environ(environ))
 
 
 def _gate(arguments: Namespace, run: "Run", environ: Environ) -> "Gate":

@@ -210,15 +210,28 @@ promote pushes it, or as --image says.
   ci-mlops render kserve production --image registry.example.org/team/loans@sha256:3f78...
 """,
     ),
+    "record": (
+        "keep the latest run's verdict and figures for the dashboard",
+        """\
+Adds a small summary of .mlops/evidence (or --evidence, for that of a monitor), without rows of
+data, to the branch ci-mlops-records beside the ledger's: for runs of what is on the main branch,
+and of monitors. A run is kept once; what a pull request proposes is refused.
+
+  ci-mlops record
+  ci-mlops record --evidence .mlops/monitors/production/evidence
+""",
+    ),
     "history": (
         "list what was promoted and rolled back, the newest first",
         """\
 Reads the ledger: an append-only branch, ci-mlops-ledger, of the remote origin, or of --ledger, or
-of the repository itself where it has no remote.
+of the repository itself where it has no remote. With --html it writes a page instead: what is live,
+releases, and the verdicts, figures and latency that `ci-mlops record` kept, over time.
 
   ci-mlops history
   ci-mlops history production --limit 5
   ci-mlops history --json | jq '.[].to'
+  ci-mlops history --html site/index.html --since 2026-09-01
 """,
     ),
     "status": (
@@ -485,9 +498,15 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("--digest", {"metavar": "DIGEST", "help": "default: what the latest run judged"}),
         ("--image", {"metavar": "REF", "help": "default: the digest in `repository`"}),
     ),
+    "record": (CONFIG, EVIDENCE, LEDGER),
     "history": (
         ("environment", {"nargs": "?", "help": "only of this environment"}),
         ("--limit", {"type": int, "metavar": "N", "help": "so many at most (default: all)"}),
+        (
+            "--since",
+            {"metavar": "DATE", "help": "a date or time, ISO 8601 (default: from the beginning)"},
+        ),
+        ("--html", {"type": Path, "metavar": "FILE", "help": "write the dashboard, as a page"}),
         LEDGER,
         JSON,
     ),

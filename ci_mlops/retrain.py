@@ -23,7 +23,7 @@ from ci_mlops.github.repository import Repository as GitHub
 from ci_mlops.monitors.production import Watched
 from ci_mlops.monitors.settings import RetrainSettings
 from ci_mlops.proposal import Remote
-from ci_mlops.release.ledger import remote_of
+from ci_mlops.release.branch import remote_of
 from ci_mlops.report.escape import code
 from ci_mlops.report.escape import markdown as escaped
 from ci_mlops.stage import Side

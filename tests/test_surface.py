@@ -17,7 +17,14 @@ BIN = Path(sys.executable).parent
 STARTERS = sorted((TOP / "workflows").glob("*.yml"))
 WORKFLOWS = [*sorted((TOP / ".github" / "workflows").glob("*.yml")), *STARTERS]
 ACTIONS = [TOP / "action.yml", *sorted((TOP / "actions").glob("*/action.yml"))]
-REUSABLE = ("monitor.yml", "pipeline.yml", "publish.yml", "release.yml", "retrain.yml")
+REUSABLE = (
+    "dashboard.yml",
+    "monitor.yml",
+    "pipeline.yml",
+    "publish.yml",
+    "release.yml",
+    "retrain.yml",
+)
 EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 
 
@@ -126,6 +133,7 @@ MAY_WRITE = {
     (file, scope) for file in ("publish.yml", "single.yml") for scope in ("checks", "pull-requests")
 } | {
     *(("monitor.yml", scope) for scope in ("contents", "issues", "pull-requests")),
+    *(("dashboard.yml", scope) for scope in ("id-token", "pages")),
     ("release.yml", "contents"),
     *(("retrain.yml", scope) for scope in ("contents", "pull-requests")),
 }
@@ -207,6 +215,7 @@ def test_a_caller_grants_what_the_reusable_workflow_asks_for() -> None:
         ("release.yml", "release.yml"),
         ("monitor.yml", "monitor.yml"),
         ("retrain.yml", "retrain.yml"),
+        ("dashboard.yml", "dashboard.yml"),
     ):
         (caller,) = read(TOP / "workflows" / starter)["jobs"].values()
         asked: dict[str, str] = {}
@@ -256,7 +265,7 @@ def test_the_job_that_may_write_runs_nothing_of_the_pull_request() -> None:
         assert not [s for s in steps(file) if s.get("uses", "").startswith("actions/")]
 
 
-SCHEDULED = (["Look"], ["Retrain"])
+SCHEDULED = (["Look"], ["Retrain"], ["Record"], ["Draw"])
 
 
 def test_only_the_step_that_publishes_gets_the_token() -> None:

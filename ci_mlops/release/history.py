@@ -9,7 +9,7 @@ from typing import Any
 
 from ci_mlops.errors import ConfigError, EvidenceError
 from ci_mlops.evidence import Check, file_sha256
-from ci_mlops.release.entry import Environment, State, Written
+from ci_mlops.release.entry import Environment, State, Written, moment
 from ci_mlops.release.ledger import Ledger
 from ci_mlops.report.escape import markdown
 
@@ -18,9 +18,20 @@ SHOWN = 19
 """Characters of a digest that people see: `sha256:` and twelve of its digits."""
 
 
-def history(ledger: Ledger, environment: str | None, limit: int | None) -> list[Written]:
+def history(
+    ledger: Ledger,
+    environment: str | None,
+    limit: int | None = None,
+    *,
+    since: datetime | None = None,
+) -> list[Written]:
     """Return the newest entries, of one environment or all; raises OutsideError, EvidenceError."""
-    of = (one for one in ledger.entries() if environment in {None, one.entry.environment})
+    begun = moment(since) if since else ""
+    of = (
+        one
+        for one in ledger.entries()
+        if environment in {None, one.entry.environment} and one.entry.when >= begun
+    )
     return list(islice(of, limit))
 
 
@@ -44,8 +55,8 @@ def entries_about(ledger: Ledger, start: str) -> list[Written]:
     return [one for one in ledger.entries() if any(d.startswith(start) for d in _digests(one))]
 
 
-def moment_of(text: str) -> datetime:
-    """Return the moment that a text names in UTC; of a bare date, its last second.
+def moment_of(text: str, *, flag: str = "--at", begins: bool = False) -> datetime:
+    """Return the moment that a text names in UTC; of a bare date, its first or its last second.
 
     Raises ConfigError for anything but an ISO 8601 date or time.
     """
@@ -54,10 +65,10 @@ def moment_of(text: str) -> datetime:
     except ValueError as fault:
         raise ConfigError(
             f"{text!r} is no date",
-            place="--at",
+            place=flag,
             remedy="Write 2026-11-23 or 2026-11-23T10:30:00Z",
         ) from fault
-    if re.fullmatch(r"\d{4}-?(\d\d-?\d\d|W\d\d-?\d)", text):
+    if not begins and re.fullmatch(r"\d{4}-?(\d\d-?\d\d|W\d\d-?\d)", text):
         found += timedelta(days=1, seconds=-1)
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 

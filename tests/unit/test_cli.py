@@ -108,3 +108,19 @@ def test_schema_prints_one_or_writes_all(
         for folder in (tmp_path, shipped)
     )
     assert made == kept
+
+
+def test_what_main_was_judged_to_be_is_recorded_and_drawn(
+    project: Repo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", "--only", "data") == 0
+    capsys.readouterr()
+    assert run("record") == 0
+    assert capsys.readouterr().out == "main: warned, recorded\n"
+    assert project.git("ls-tree", "-r", "--name-only", "ci-mlops-records").startswith(
+        "history/main/one/2"
+    )
+    assert run("history", "--html", "page.html") == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "one: runs on main" in page
+    assert "data · " in page

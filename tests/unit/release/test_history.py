@@ -11,9 +11,10 @@ from ci_mlops.command import Commands
 from ci_mlops.errors import ConfigError
 from ci_mlops.evidence import text_sha256
 from ci_mlops.github import Workflow
+from ci_mlops.release.branch import remote_of
 from ci_mlops.release.entry import Entry, Kind
 from ci_mlops.release.history import moment_of
-from ci_mlops.release.ledger import BRANCH, ledger_at, remote_of
+from ci_mlops.release.ledger import BRANCH, ledger_at
 from tests.conftest import Repo, clean_environ
 
 MODEL = "the bytes of a model"

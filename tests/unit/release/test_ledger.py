@@ -4,16 +4,17 @@ import os
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from ci_mlops.command import Commands, Completed
+from ci_mlops.command import MAX_OUTPUT_BYTES, Commands, Completed
 from ci_mlops.errors import EvidenceError, OutsideError
-from ci_mlops.release import ledger as ledgers
+from ci_mlops.release import branch
 from ci_mlops.release.entry import Entry, State, Written
-from ci_mlops.release.ledger import BRANCH, REF, Ledger, ledger_at
+from ci_mlops.release.ledger import BRANCH, Ledger, ledger_at
+from tests import histories
 from tests.unit.release.test_entry import entry
 
 
@@ -81,6 +82,14 @@ def test_the_branch_holds_the_state_alone_and_readable_subjects(
     subjects = git(remote, "log", "--format=%s", BRANCH).splitlines()
     assert subjects[0] == "2 production promoted sha256:777777777777"
     assert git(remote, "log", "--format=%an", "-1", BRANCH) == "ci-mlops"
+
+
+def test_a_long_ledger_is_read_whole(remote: Path, commands: Commands) -> None:
+    histories.fill(remote, histories.promotions(5000, every=timedelta(hours=2)))
+    with ledger_at(str(remote), commands) as ledger:
+        found = list(ledger.entries())
+        assert sum(len(one.model_dump_json()) for one in found) > MAX_OUTPUT_BYTES
+    assert [one.sequence for one in found] == list(range(5000, 0, -1))
 
 
 def test_asking_again_writes_nothing_new(remote: Path, commands: Commands) -> None:
@@ -155,10 +164,10 @@ def test_only_a_lock_that_is_old_is_removed(
     remote: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch, age_s: float
 ) -> None:
     append(remote, commands, *promotion(1))
-    lock = remote / f"{REF}.lock"
+    lock = remote / "refs" / "heads" / f"{BRANCH}.lock"
     lock.touch()
     os.utime(lock, (time.time() - age_s, time.time() - age_s))
-    monkeypatch.setattr(ledgers, "TRIES", 3)
+    monkeypatch.setattr(branch, "TRIES", 3)
     with ledger_at(str(remote), commands) as ledger:
         ledger.sleep = lambda _: None
         if age_s:

@@ -1,0 +1,1 @@
+"""The dashboard: verdicts, metrics, latency and releases over time, as one page."""
