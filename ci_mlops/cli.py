@@ -301,7 +301,7 @@ def _proposed(
     from ci_mlops.checkout import Repository
     from ci_mlops.feedback import file, propose
     from ci_mlops.publish.posting import repository_of
-    from ci_mlops.release.ledger import remote_of
+    from ci_mlops.release.branch import remote_of
 
     github, around = repository_of(workflow), Repository.around(target.root, commands)
     remote, commands = remote_of(around, None, workflow)

@@ -120,7 +120,7 @@ def _used(
 def _growth(series: Series, limit: float | None, settings: "ResourcesMonitor") -> Check:
     """Hold the floor of a server's memory to its own beginning; what leaks never comes down.
 
-    It has to rise in both halves of the time: a daily wave rises in one.
+    It has to stand higher at the end, too: a daily wave is back where it was.
     """
     times, figures = _since_restart(series)
     common: dict[str, Any] = {"name": "memory-growth", "slice": _server(series), "unit": "%"}
@@ -138,11 +138,8 @@ def _growth(series: Series, limit: float | None, settings: "ResourcesMonitor") -
         "interval": Interval(low=low, high=high, level=found.level),
     }
     text = f"In {hours:.0f} hours the floor of memory moved by {rise:.0f} %, from {start:.3g} MB."
-    half = BLOCKS // 2
-    lasting = min(
-        trend.growth(when[:half], least[:half]).slope, trend.growth(when[half:], least[half:]).slope
-    )
-    if low > 0 and lasting > 0 and not rise <= settings.max_growth_percent:
+    end = 100 * (least[-1] - start) / start
+    if low > 0 and not min(rise, end) <= settings.max_growth_percent:
         left = ""
         if limit is not None and found.slope > 0:
             left_hours = max(0.0, (limit - least[-1]) / found.slope)
