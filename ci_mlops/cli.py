@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from ci_mlops.card.content import Card
     from ci_mlops.checkout import Repository
     from ci_mlops.command import Commands
+    from ci_mlops.dataset.feedback import Case
     from ci_mlops.evidence import Run
+    from ci_mlops.feedback.contract import Contract, Target
+    from ci_mlops.feedback.file import Added
+    from ci_mlops.feedback.propose import Proposed
     from ci_mlops.github import Workflow
     from ci_mlops.monitor import Seen
     from ci_mlops.monitors.production import Live
@@ -242,6 +246,74 @@ def _chatops(arguments: Namespace, environ: Environ) -> int:
     workflow = Workflow.from_environ(environ)
     print(chatops.obey(repository_of(workflow), workflow))
     return 0
+
+
+def _feedback(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config
+    from ci_mlops.command import Commands
+    from ci_mlops.feedback import add, contract, file, issue
+    from ci_mlops.github import Workflow, printable
+    from ci_mlops.publish.posting import repository_of
+
+    path = _config_path(arguments)
+    loaded = config.load(path).config
+    root, stages = path.resolve().parent, loaded.stages.chosen()
+    target = contract.target(root, loaded.data, loaded.model, stages)
+    workflow = Workflow.from_environ(environ)
+    # The model's code needs no token, and gets none.
+    commands = Commands(environ={k: v for k, v in environ.items() if k not in SECRETS})
+    asked = add.Asked(
+        source=arguments.from_,
+        from_issue=arguments.from_issue,
+        features=arguments.features,
+        prediction=arguments.prediction_id,
+        row=arguments.row,
+        log=arguments.log,
+        expected=arguments.expected,
+        tolerance=arguments.tolerance,
+        issue=arguments.issue,
+        reason=arguments.reason,
+    )
+    given = add.gathered(
+        asked,
+        read=lambda name: add.source(name, sys.stdin.buffer),
+        body=lambda number: issue.body(number, workflow, repository_of(workflow)),
+    )
+    try:
+        known = contract.learned(target, commands)
+        case = known.case(given, asked.place)
+        if arguments.pull_request:
+            added, proposed = _proposed(target, known, case, commands, workflow)
+        else:
+            added, proposed = file.add(root, target.file, case, known.domain), None
+    finally:
+        commands.stop_all()
+    if arguments.json:
+        print(json.dumps(add.plain(added, case, known, proposed), indent=1))
+    else:
+        print("\n".join(map(printable, add.lines(added, case, known, proposed))))
+    return 0
+
+
+def _proposed(
+    target: "Target", known: "Contract", case: "Case", commands: "Commands", workflow: "Workflow"
+) -> "tuple[Added, Proposed]":
+    from ci_mlops.checkout import Repository
+    from ci_mlops.feedback import file, propose
+    from ci_mlops.publish.posting import repository_of
+    from ci_mlops.release.branch import remote_of
+
+    github, around = repository_of(workflow), Repository.around(target.root, commands)
+    remote, commands = remote_of(around, None, workflow)
+    name = (target.root.relative_to(around.top.resolve()) / target.file).as_posix()
+    pushed = propose.push(
+        remote,
+        commands,
+        issue=case.issue,
+        file=name,
+        change=lambda data: file.added(data, name, case, known.domain),
+    )
+    return pushed.added, propose.propose(pushed, github, issue=case.issue)
 
 
 def _image(arguments: Namespace, environ: Environ) -> int:
@@ -783,6 +855,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "verdict": _verdict,
     "publish": _publish,
     "chatops": _chatops,
+    "feedback": _feedback,
     "image": _image,
     "card": _card,
     "compliance": _compliance,

@@ -100,6 +100,22 @@ GitHub is asked. Others are answered once, and nothing runs.
   ci-mlops chatops
 """,
     ),
+    "feedback": (
+        "make a row of corrections of a wrong prediction and its right answer",
+        """\
+Takes what the model was given and what is right from flags, from JSON, from an issue that the form
+model-feedback made, or from a log of predictions. Holds it against what the model takes and what
+its data holds, refuses what names a person, what is corrected already and what contradicts a
+correction, and adds a row to the file that `stages.behaviour.feedback` names. With --pull-request
+the row goes to the branch ci-mlops/feedback-N, in one pull request that closes issue N; your tree
+stays as it is.
+
+  ci-mlops feedback add --features income=5000 debt=0 --expected no --issue 12
+  ci-mlops feedback add --prediction-id 3f2a --log logs/ --expected no --issue 12 --reason repaid
+  ci-mlops feedback add --from issue.md --issue 12
+  ci-mlops feedback add --from-issue 12 --pull-request
+""",
+    ),
     "image": (
         "check that an image or a server speaks Open Inference as promised",
         """\
@@ -363,6 +379,44 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         JSON,
     ),
     "chatops": (),
+    "feedback": (
+        ("action", {"choices": ("add",), "help": "add: one correction"}),
+        CONFIG,
+        (
+            "--from",
+            {
+                "metavar": "FILE",
+                "dest": "from_",
+                "help": "an issue's body or JSON; `-` is standard input",
+            },
+        ),
+        (
+            "--from-issue",
+            {"type": int, "metavar": "N", "help": "the issue of that number, on GitHub"},
+        ),
+        (
+            "--features",
+            {
+                "action": "extend",
+                "nargs": "+",
+                "default": [],
+                "metavar": "NAME=VALUE",
+                "help": "what the model was given; `debt=` is a missing value",
+            },
+        ),
+        ("--prediction-id", {"metavar": "ID", "help": "look it up in the log of predictions"}),
+        ("--row", {"type": int, "metavar": "N", "help": "which row of that request, from 0"}),
+        ("--log", {"type": Path, "metavar": "DIR", "help": "folder of the log of predictions"}),
+        ("--expected", {"metavar": "ANSWER", "help": "the right answer"}),
+        (
+            "--tolerance",
+            {"type": float, "metavar": "X", "help": "of regressions: how near is right"},
+        ),
+        ("--issue", {"type": int, "metavar": "N", "help": "the issue that is credited"}),
+        ("--reason", {"metavar": "TEXT", "default": "", "help": "why that is right"}),
+        ("--pull-request", {"action": "store_true", "help": "propose it as a pull request"}),
+        JSON,
+    ),
     "image": (
         (
             "action",

@@ -250,6 +250,10 @@ class Repository:
         issues = [issue for one in found if (issue := _read(Issue, one)).pull_request is None]
         return sorted(issues, key=lambda one: one.number)
 
+    def issue(self, number: int) -> Issue:
+        """Return an issue."""
+        return _read(Issue, self.api.get(self._path(f"/issues/{number}"), needs="issues: read"))
+
     def create_issue(self, title: str, body: str, labels: Sequence[str] = ()) -> Issue:
         """Open an issue. Raises LostError when it may have been opened."""
         wanted = {"title": title, "body": body, "labels": list(labels)}

@@ -438,6 +438,13 @@ def _create_issue(world: World, values: Mapping[str, str], _: Any, body: Any) ->
     return 201, _issue(world, made)
 
 
+def _get_issue(world: World, values: Mapping[str, str], *_: Any) -> Answer:
+    for one in world.issues:
+        if str(one["number"]) == values["issue_number"]:
+            return 200, _issue(world, one)
+    raise Refusal(404, "Not Found")
+
+
 def _update_issue(world: World, values: Mapping[str, str], _: Any, body: Any) -> Answer:
     _fits(body.get("body") or "")
     for one in world.issues:
@@ -726,6 +733,7 @@ HANDLERS: dict[str, Handler] = {
     f"GET {REPO}": _get_repository,
     f"GET {REPO}/issues": _list_issues,
     f"POST {REPO}/issues": _create_issue,
+    f"GET {REPO}/issues/{{issue_number}}": _get_issue,
     f"PATCH {REPO}/issues/{{issue_number}}": _update_issue,
     f"GET {REPO}/issues/{{issue_number}}/comments": _list_comments,
     f"POST {REPO}/issues/{{issue_number}}/comments": _create_comment,

@@ -38,7 +38,7 @@ USED = {
     f"{REPO}/git/trees/{{tree_sha}}": ("get",),
     f"{REPO}/issues": ("get", "post"),
     f"{REPO}/issues/comments/{{comment_id}}": ("patch", "delete"),
-    f"{REPO}/issues/{{issue_number}}": ("patch",),
+    f"{REPO}/issues/{{issue_number}}": ("get", "patch"),
     f"{REPO}/issues/{{issue_number}}/comments": ("get", "post"),
     f"{REPO}/pulls": ("get", "post"),
     f"{REPO}/pulls/{{pull_number}}": ("get", "patch"),

@@ -270,7 +270,7 @@ def _freshness(settings: "DriftMonitor", watched: "Watched", log: Log) -> Iterab
         yield Check(outcome="failed", message=text, remedy=remedy, **common)
         return
     newest = log.answers["time"].max()
-    age = (watched.now - newest.to_pydatetime()).total_seconds() / 3600
+    age = (pd.Timestamp(watched.now) - newest).total_seconds() / 3600
     holds = limit.allows(age)
     yield Check(
         outcome="passed" if holds else "failed",

@@ -17,6 +17,11 @@ POINTS = 144
 BLOCKS = 8
 RECENT = 12
 """Points at the end of the window that say what is used now: two hours of twenty-four."""
+RESTARTED = 0.9
+WHOLE = 0.9
+"""Share of the window below which a daily wave may look like growth."""
+WARM_UP = 6
+"""Points after a start that are not counted: an hour of twenty-four."""
 MB = 1024 * 1024
 
 
@@ -113,14 +118,18 @@ def _used(
 
 
 def _growth(series: Series, limit: float | None, settings: "ResourcesMonitor") -> Check:
-    """Hold the floor of a server's memory to its own beginning; what leaks never comes down."""
-    times, least = trend.floors(series.times, series.figures, blocks=BLOCKS)
+    """Hold the floor of a server's memory to its own beginning; what leaks never comes down.
+
+    It has to stand higher at the end, too: a daily wave is back where it was.
+    """
+    times, figures = _since_restart(series)
     common: dict[str, Any] = {"name": "memory-growth", "slice": _server(series), "unit": "%"}
-    hours = (max(series.times) - min(series.times)) / 3600
-    if len(least) < BLOCKS or hours < settings.window_hours / 2:
+    when, least = trend.floors(times, figures, blocks=BLOCKS) if times else ([], [])
+    hours = (times[-1] - times[0]) / 3600 if times else 0.0
+    if len(least) < BLOCKS or hours < WHOLE * settings.window_hours:
         text = "This server has not run for long enough to see memory grow."
         return Check(outcome="skipped", message=text, **common)
-    found = trend.growth([time / 3600 for time in times], least)
+    found = trend.growth([time / 3600 for time in when], least)
     start = max(least[0], 1e-9)
     rise, low, high = (100 * hours * one / start for one in (found.slope, found.low, found.high))
     common |= {
@@ -129,7 +138,8 @@ def _growth(series: Series, limit: float | None, settings: "ResourcesMonitor") -
         "interval": Interval(low=low, high=high, level=found.level),
     }
     text = f"In {hours:.0f} hours the floor of memory moved by {rise:.0f} %, from {start:.3g} MB."
-    if low > 0 and not rise <= settings.max_growth_percent:
+    end = 100 * (least[-1] - start) / start
+    if low > 0 and not min(rise, end) <= settings.max_growth_percent:
         left = ""
         if limit is not None and found.slope > 0:
             left_hours = max(0.0, (limit - least[-1]) / found.slope)
@@ -137,6 +147,20 @@ def _growth(series: Series, limit: float | None, settings: "ResourcesMonitor") -
         remedy = "Look for what is kept for each request; restart it before it reaches its limit"
         return Check(outcome="failed", message=f"{text}{left}", remedy=remedy, **common)
     return Check(outcome="passed", message=text, **common)
+
+
+def _since_restart(series: Series) -> tuple[list[float], list[float]]:
+    """Return times and figures since the server began and was warm.
+
+    It began anew where it holds a tenth less than it ever did in the eighth of the window before.
+    """
+    before = POINTS // BLOCKS
+    begun = 0
+    for n in range(1, len(series.figures)):
+        if series.figures[n] < RESTARTED * min(series.figures[max(begun, n - before) : n]):
+            begun = n
+    warm = begun + WARM_UP
+    return list(series.times[warm:]), list(series.figures[warm:])
 
 
 def _metrics(name: str, found: Sequence[Series], unit: str) -> Iterable[Metric]:

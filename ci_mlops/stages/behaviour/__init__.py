@@ -60,6 +60,16 @@ class CaseFile(Value):
     """Cases, in percent, that may be answered otherwise."""
 
 
+class FeedbackFile(Value):
+    """People's corrections in a CSV file."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """Path relative to mlops.yml. Columns: the model's inputs, `expected`, `issue`, and where
+    wanted `tolerance` (of regressions) and `reason`. `ci-mlops feedback add` writes it."""
+    max_wrong_percent: Percent = 0
+    """Corrections, in percent, that may be answered otherwise; 0 means that each must hold."""
+
+
 class DomainRules(Value):
     """What columns may hold, in place of what is learned from the reference."""
 
@@ -90,6 +100,9 @@ class BehaviourStage(Stage):
     """Columns with the direction in which they may move the score or value."""
     cases: Many[Annotated[str, Field(min_length=1)] | CaseFile] = ()
     """CSV files of must-hold predictions, read from the base commit where it has them."""
+    feedback: Annotated[str, Field(min_length=1)] | FeedbackFile | None = None
+    """The CSV file of people's corrections, such as feedback/cases.csv; the base's judges, and
+    where it has none yet nothing is held."""
     domain: DomainRules = DomainRules()
     """Ranges and categories of columns, where those of the reference are not what may come."""
     without: Many[PropertyName] = ()
@@ -131,11 +144,15 @@ class BehaviourStage(Stage):
         """The files of `cases`, of whichever form."""
         return tuple(one if isinstance(one, CaseFile) else CaseFile(file=one) for one in self.cases)
 
-    def inputs(self, workspace: Workspace) -> Mapping[str, str]:
-        """Digests of the files of cases."""
-        from ci_mlops.stages.behaviour import cases
+    def feedback_file(self) -> FeedbackFile | None:
+        """The setting `feedback`, of whichever form."""
+        return FeedbackFile(file=self.feedback) if isinstance(self.feedback, str) else self.feedback
 
-        return cases.digests(self, workspace)
+    def inputs(self, workspace: Workspace) -> Mapping[str, str]:
+        """Digests of the files of cases and of corrections."""
+        from ci_mlops.stages.behaviour import cases, feedback
+
+        return {**cases.digests(self, workspace), **feedback.digests(self, workspace)}
 
     def run(self, workspace: Workspace) -> Findings:
         """Try every property on head's model, and what it breaks on base's too."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ci_mlops.dataset.domain import Domain, plain
+from ci_mlops.dataset.feedback import class_name
 from ci_mlops.dataset.reading import inside, read_frame
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import file_sha256
@@ -37,24 +38,38 @@ def cases(door: Door, root: Path, file: CaseFile, real: Real) -> Trial:
     """Ask about each case. Raises Spent, and CannotLook where the file is not one of cases."""
     domain = real.domain
     table = _read(root, file.file, domain)
-    cells = {name: plain(table[name]) for name in domain.columns}
-    rows = domain.frame(cells)
+    rows = domain.frame({name: plain(table[name]) for name in domain.columns})
+    given = answers(door, rows, real)
+    wrong = [n for n, answer in enumerate(given) if not _holds(answer, table.iloc[n], file)]
+    expected = [str(one) for one in table["expected"]]
+    return trial(rows, wrong, list(zip(_names(table), expected, given, strict=True)))
+
+
+Answered = tuple[Any, float] | str
+"""What was decided and its score, or why nothing was."""
+
+
+def answers(door: Door, rows: pd.DataFrame, real: Real) -> list[Answered]:
+    """Ask about n rows, at once or, where that is refused, one by one. Raises Spent."""
     reply = door.ask(rows)
     single = [door.ask(rows.iloc[[n]]) for n in range(len(rows))] if _refused(reply) else []
-    answers = [
+    return [
         _answer(door, rows.iloc[[n]], single[n] if single else _one(reply, n), real)
         for n in range(len(rows))
     ]
-    wrong = [n for n, answer in enumerate(answers) if not _holds(answer, table.iloc[n], file)]
-    names = _names(table)
+
+
+def trial(rows: pd.DataFrame, wrong: list[int], told: list[tuple[str, str, Answered]]) -> Trial:
+    """Return what asking came to; `told` is each row's name, what is right, what was answered."""
+    missed = tuple((told[n][0], told[n][1], text(told[n][2])) for n in wrong)
+    said = "{} expects {}, and it answered {}".format(*missed[0]) if missed else ""
     return Trial(
         tried=len(rows),
         broken=len(wrong),
-        said=_said(names, table, answers, wrong),
+        said=said,
         example=Example(rows=rows.iloc[[wrong[0]]], breaks=None) if wrong else None,
-        wrong=tuple(
-            (names[n], str(table["expected"].iloc[n]), _text(answers[n])) for n in wrong[:SHOWN]
-        ),
+        wrong=missed[:SHOWN],
+        which=tuple(wrong),
     )
 
 
@@ -96,10 +111,6 @@ def _one(reply: Reply | Refusal, row: int) -> Reply | Refusal:
     return reply if isinstance(reply, Refusal) else reply.at(np.array([row]))
 
 
-Answered = tuple[Any, float] | str
-"""What was decided and its score, or why nothing was."""
-
-
 def _answer(door: Door, row: pd.DataFrame, reply: Reply | Refusal, real: Real) -> Answered:
     if isinstance(reply, Refusal):
         return reply.said
@@ -123,14 +134,13 @@ def _holds(answer: Answered, case: "pd.Series[Any]", file: CaseFile) -> bool:
                 f"expects {expected!r} with a tolerance, which needs a number", place=file.file
             ) from fault
     if isinstance(choice, float):
-        return bool(abs(choice - float(expected)) <= 1e-6 * max(1.0, abs(choice)))
-    return _name(choice) == _name(expected)
+        return is_near(choice, float(expected))
+    return class_name(choice) == class_name(expected)
 
 
-def _name(value: Any) -> str:
-    number = value.item() if hasattr(value, "item") else value
-    whole = isinstance(number, float) and number.is_integer()
-    return str(int(number) if whole else number)
+def is_near(value: float, expected: float) -> bool:
+    """Whether a value is the expected one but for rounding."""
+    return bool(abs(value - expected) <= 1e-6 * max(1.0, abs(value)))
 
 
 def _names(table: pd.DataFrame) -> list[str]:
@@ -139,17 +149,11 @@ def _names(table: pd.DataFrame) -> list[str]:
     return [str(one) for one in table["name"]]
 
 
-def _text(answer: Answered) -> str:
+def text(answer: Answered) -> str:
+    """What was answered, with its score, or why nothing was."""
     if isinstance(answer, str):
         return answer
     choice, score = answer
     if isinstance(choice, float):
         return f"{choice:.9g}"
-    return _name(choice) if np.isnan(score) else f"{_name(choice)} ({score:.4g})"
-
-
-def _said(names: list[str], table: pd.DataFrame, answers: list[Answered], wrong: list[int]) -> str:
-    if not wrong:
-        return ""
-    n = wrong[0]
-    return f"{names[n]} expects {table['expected'].iloc[n]}, and it answered {_text(answers[n])}"
+    return class_name(choice) if np.isnan(score) else f"{class_name(choice)} ({score:.4g})"

@@ -17,7 +17,7 @@ from ci_mlops.dataset.domain import learn
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check, Limit, Metric, Outcome, Table
 from ci_mlops.stage import Findings, Side, Workspace
-from ci_mlops.stages.behaviour import BehaviourStage, PropertyName
+from ci_mlops.stages.behaviour import BehaviourStage, PropertyName, feedback
 from ci_mlops.stages.behaviour import cases as case_files
 from ci_mlops.stages.behaviour.asking import Door, Reply, Spent
 from ci_mlops.stages.behaviour.builtin import Plan, ask_in_parts, shown, trials
@@ -38,6 +38,7 @@ MAX_TABLES = 40
 
 Key = tuple[str, str]
 """The name and the slice of a check."""
+FEEDBACK: Key = ("feedback", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,8 @@ def judge(settings: BehaviourStage, workspace: Workspace) -> Findings:
             ) from fault
         at_head = _tried(settings, workspace, door, space)
         broken = [key for key, one in at_head.items() if _is_broken(settings, key, one)]
-        at_base, no_base = _at_base(settings, workspace, space, broken, door)
+        asked = [key for key in at_head if key in broken or key == FEEDBACK]
+        at_base, no_base = _at_base(settings, workspace, space, asked, door)
         checks = [
             _check(settings, key, one, at_base.get(key), space) for key, one in at_head.items()
         ]
@@ -88,7 +90,7 @@ def judge(settings: BehaviourStage, workspace: Workspace) -> Findings:
     return Findings(
         checks=tuple(checks),
         metrics=tuple(_metrics(at_head, door)),
-        tables=(tried, *tables[:MAX_TABLES]),
+        tables=(tried, *feedback.evidence(settings, workspace), *tables[:MAX_TABLES]),
         notes=tuple(_notes(settings, workspace, no_base)),
         tools={**tools, "python": platform.python_version()},
     )
@@ -244,6 +246,8 @@ def _attempts(
     for file in settings.case_files():
         root = case_files.place(workspace, file.file)
         made["cases", file.file] = partial(case_files.cases, door, root, file, real)
+    if settings.feedback_file():
+        made[FEEDBACK] = partial(feedback.corrections, door, settings, workspace, real)
     return made
 
 
@@ -255,11 +259,11 @@ def _answered(door: Door, real: Real) -> Real:
 
 
 def _at_base(
-    settings: BehaviourStage, workspace: Workspace, space: Space, broken: list[Key], head: Door
+    settings: BehaviourStage, workspace: Workspace, space: Space, keys: list[Key], head: Door
 ) -> tuple[Results, str]:
-    """The same for base's model, of what head breaks; and why not, where it cannot be asked."""
+    """The same for base's model, of some checks; and why not, where it cannot be asked."""
     base = workspace.base
-    if base is None or not broken:
+    if base is None or not keys:
         return {}, workspace.base_missing
     try:
         with Door(base, workspace.commands, deadline=head.deadline) as door:
@@ -267,7 +271,7 @@ def _at_base(
             lacks = [c for c in door.inputs or () if c not in space.plan.domain.columns]
             if lacks:
                 return {}, f"base's model takes the column {lacks[0]}, which head's does not"
-            return _tried(settings, workspace, door, space, broken), ""
+            return _tried(settings, workspace, door, space, keys), ""
     except CannotLook as fault:
         return {}, f"base's model cannot be asked: {fault}"
 
@@ -283,7 +287,8 @@ def _limit(settings: BehaviourStage, key: Key) -> float:
         return settings.directions()[where].max_violations_percent
     if name == "cases":
         return next(f.max_wrong_percent for f in settings.case_files() if f.file == where)
-    return 0.0
+    file = settings.feedback_file()
+    return file.max_wrong_percent if file and key == FEEDBACK else 0.0
 
 
 def _is_broken(settings: BehaviourStage, key: Key, one: Trial | Fault) -> bool:
@@ -317,15 +322,15 @@ def _check(
     if not is_broken and one.said:
         message = f"{one.said[:1].upper()}{one.said[1:]}."
     outcome: Outcome = "failed" if is_broken else "passed"
-    if is_broken and before is not None:
-        is_old = before > limit and one.percent <= before + SLACK_PERCENT
-        message += " It is the same at the base." if is_old else " It was less at the base."
+    if is_broken and before is not None and isinstance(base, Trial):
+        is_old = before > limit and one.is_no_worse(base, SLACK_PERCENT)
+        message += f" {_compared(one, base, is_old=is_old)}"
         outcome = "warned" if is_old and settings.on_new_only else outcome
     if is_broken and isinstance(base, Fault):
         message += f" What base's model does is not known: {base.why}"
     if one.unlike:
         message += f" {one.unlike:,} further rows could not be judged by it."
-    if space.cut_short and not is_broken and name != "cases":
+    if space.cut_short and not is_broken and name not in {"cases", "feedback"}:
         outcome = "inconclusive"
         message += f" Cut short: {space.cut_short}."
     return Check(
@@ -340,6 +345,15 @@ def _check(
         rows=one.tried,
         remedy=FAULTS[name][1] if is_broken else "",
     )
+
+
+def _compared(one: Trial, base: Trial, *, is_old: bool) -> str:
+    if is_old:
+        return "It is the same at the base."
+    if not one.which:
+        return "It was less at the base."
+    held = len(set(one.which) - set(base.which))
+    return f"The base's model answers {held} of them as expected."
 
 
 def _with_examples(
@@ -443,6 +457,7 @@ def _notes(settings: BehaviourStage, workspace: Workspace, no_base: str) -> Iter
             same = own.is_file() and own.read_bytes() == (root / file.file).read_bytes()
             if not same:
                 yield f"This pull request changes the cases {file.file}; base's were judged by."
+    yield from feedback.notes(settings, workspace)
 
 
 def _without(judge: Side) -> str:

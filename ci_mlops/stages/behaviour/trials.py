@@ -34,6 +34,8 @@ class Trial:
     """Why it could not be decided, where that is the model's own doing."""
     wrong: tuple[tuple[str, str, str], ...] = ()
     """Of cases: name, what was expected, what was answered."""
+    which: tuple[int, ...] = ()
+    """Of cases: the positions of those that broke it."""
     unlike: int = 0
     """Rows that could not be judged by it, such as those for which the model raised."""
 
@@ -41,3 +43,9 @@ class Trial:
     def percent(self) -> float:
         """Rows that broke it, in percent of those tried."""
         return 100 * self.broken / self.tried if self.tried else 0.0
+
+    def is_no_worse(self, base: "Trial", slack: float) -> bool:
+        """Whether it broke no more than at the base: the same cases, or a share within slack."""
+        if self.which:
+            return set(self.which) <= set(base.which)
+        return self.percent <= base.percent + slack

@@ -59,6 +59,10 @@ FAULTS: Mapping[str, tuple[str, str]] = {
         "The model answers {broken} of {tried} must-hold cases otherwise",
         "Mend the model, or the cases where they are out of date",
     ),
+    "feedback": (
+        "The model answers {broken} of {tried} corrections otherwise",
+        "Mend the model; take a correction that is wrong itself out by a pull request",
+    ),
 }
 FINE: Mapping[str, str] = {
     "never-raises": "The model answered all {tried} rows.",
@@ -75,4 +79,5 @@ FINE: Mapping[str, str] = {
     "invariant": "Other values of {slice} change {broken} of {tried} answers.",
     "monotone": "{broken} of {tried} answers go the wrong way somewhere as {slice} rises.",
     "cases": "{broken} of {tried} cases are answered otherwise.",
+    "feedback": "All {tried} corrections hold.",
 }

@@ -400,6 +400,136 @@ def test_cases_come_from_the_base(tmp_path: Path, commands: Commands) -> None:
     assert any("b.csv are head's own" in note for note in found.notes)
 
 
+# --- feedback -----------------------------------------------------------------------------------
+
+FEEDBACK = "income,debt,term,state,race,expected,issue,reason\n"
+RIGHT = FEEDBACK + "5000,0,360,NY,other,yes,12,she paid\n100,60,360,TX,other,no,15,\n"
+WRONG = RIGHT + "5000,0,360,TX,other,no,19,\n"
+
+
+def with_feedback(
+    space: Workspace, text: str, side: str = "judge", **settings: Any
+) -> tuple[Check, Findings]:
+    root = {"judge": space.judge, "head": space.head}[side].root
+    (root / "feedback.csv").write_text(text, encoding="utf-8")
+    given = {"examples": 20, "feedback": "feedback.csv", **settings}
+    found = BehaviourStage(**given).run(space)
+    return check(found, "feedback"), found
+
+
+def test_corrections_that_hold_and_corrections_that_do_not(
+    tmp_path: Path, commands: Commands
+) -> None:
+    space = workspace(tmp_path, commands, "sound")
+    one, found = with_feedback(space, RIGHT)
+    assert (one.outcome, one.message, one.rows) == ("passed", "All 2 corrections hold.", 2)
+    (table,) = [t for t in found.tables if t.title.startswith("feedback: the corrections")]
+    assert table.rows[0][:4] == ("feedback.csv", "head", 2, 2)
+    digests = BehaviourStage(feedback="feedback.csv").inputs(space)
+    assert digests == {"head feedback.csv": table.rows[0][4]}
+    one, found = with_feedback(space, WRONG)
+    assert one.outcome == "failed"
+    assert one.message.startswith("The model answers 1 of 3 corrections otherwise.")
+    assert "issue 19 (line 4) expects no, and it answered yes (1)" in one.message
+    (missed,) = [t for t in found.tables if t.title == "feedback: what was missed"]
+    assert missed.rows == (("issue 19 (line 4)", "no", "yes (1)"),)
+    assert BehaviourStage(feedback="feedback.csv").inputs(space) != digests
+
+
+def test_a_share_of_corrections_may_be_allowed(tmp_path: Path, commands: Commands) -> None:
+    space = workspace(tmp_path, commands, "sound")
+    rule = {"file": "feedback.csv", "max_wrong_percent": 34}
+    one, _ = with_feedback(space, WRONG, feedback=rule)
+    assert (one.outcome, one.limit and one.limit.at_most) == ("passed", 34)
+    assert one.message.startswith("Issue 19 (line 4) expects no")
+
+
+def test_a_model_that_refuses_a_correction_fails_it(tmp_path: Path, commands: Commands) -> None:
+    text = RIGHT + "1000,20,480,NY,other,yes,20,\n"
+    one, _ = with_feedback(workspace(tmp_path, commands, "crashes"), text)
+    assert one.outcome == "failed"
+    assert "issue 20 (line 4) expects yes, and it answered ZeroDivisionError" in one.message
+
+
+def test_corrections_of_a_regression_have_a_tolerance(tmp_path: Path, commands: Commands) -> None:
+    settings = ModelSettings(task="regression", path="model.txt", loader="planted:value")
+    frame = FRAME.assign(approved=np.resize([1.5, 2.5], len(FRAME)))
+    space = workspace(tmp_path, commands, settings, frame=frame)
+    head = FEEDBACK.replace("reason", "tolerance")
+    text = head + "100,10,360,NY,other,40,1,\n120,10,360,NY,other,51,2,2\n"
+    assert with_feedback(space, text)[0].outcome == "passed"
+    one, _ = with_feedback(space, text.replace("51,2,2", "51,2,0.5"))
+    assert "issue 2 (line 3) expects 51, and it answered 50" in one.message
+    one, _ = with_feedback(space, text.replace(",51,", ",much,"))
+    assert one.outcome == "error"
+    assert one.message.startswith("feedback.csv:3: expects something else than a number")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (RIGHT.replace(",race", ",age"), "feedback.csv:1: has no column 'race', which the model"),
+        (RIGHT.replace("reason", "name"), "feedback.csv:1: has the column 'name', which the model"),
+        (RIGHT.replace("100,60", "many,60"), "feedback.csv:3: column 'income' holds numbers"),
+        (RIGHT.replace(",15,", ",,"), "feedback.csv:3: has no number of an issue"),
+        (RIGHT + "5000,0,360,NY,other,no,16,\n", "feedback.csv:4: contradicts line 2"),
+    ],
+)
+def test_a_file_that_is_none_of_corrections_is_an_error(
+    tmp_path: Path, commands: Commands, text: str, said: str
+) -> None:
+    one, _ = with_feedback(workspace(tmp_path, commands, "sound"), text)
+    assert one.outcome == "error"
+    assert one.message.startswith(said)
+
+
+def test_a_path_that_is_no_csv_file_is_an_error(tmp_path: Path, commands: Commands) -> None:
+    space = workspace(tmp_path, commands, "sound")
+    (space.head.root / "folder.csv").mkdir()
+    one, _ = with_feedback(space, RIGHT, feedback="folder.csv")
+    assert (one.outcome, "folder.csv: is no .csv file" in one.message) == ("error", True)
+
+
+def test_without_corrections_nothing_is_held_and_that_is_said(
+    tmp_path: Path, commands: Commands
+) -> None:
+    space = workspace(tmp_path, commands, "sound")
+    one, _ = with_feedback(space, FEEDBACK)
+    assert one.outcome == "skipped"
+    assert "feedback.csv holds no correction yet" in one.message
+    one, found = with_feedback(space, FEEDBACK, feedback="other.csv")
+    assert "head has no corrections yet" in one.message
+    assert found.notes == ()
+
+
+def test_a_correction_judges_what_comes_after_it(tmp_path: Path, commands: Commands) -> None:
+    space = workspace(tmp_path, commands, "sound", "sound")
+    one, found = with_feedback(space, WRONG, "head")
+    assert (one.outcome, "base has no corrections yet" in one.message) == ("skipped", True)
+    assert any("they judge what comes after it" in note for note in found.notes)
+    one, found = with_feedback(space, WRONG)
+    assert (one.outcome, one.base) == ("failed", one.observed)
+    assert found.notes == ()
+    assert set(BehaviourStage(feedback="feedback.csv").inputs(space)) == {
+        "base feedback.csv",
+        "head feedback.csv",
+    }
+
+
+def test_the_base_is_asked_for_each_and_only_what_it_held_is_new(
+    tmp_path: Path, commands: Commands
+) -> None:
+    space = workspace(tmp_path, commands, "sound", "negative")
+    one, _ = with_feedback(space, RIGHT)
+    assert (one.outcome, one.observed, one.base) == ("passed", 0, 0)
+    one, _ = with_feedback(space, WRONG, on_new_only=True)
+    assert (one.outcome, one.base) == ("failed", 0)
+    assert "The base's model answers 1 of them as expected." in one.message
+    space = workspace(tmp_path, commands, "sound", "sound")
+    one, _ = with_feedback(space, WRONG, on_new_only=True)
+    assert (one.outcome, "It is the same at the base." in one.message) == ("warned", True)
+
+
 # --- base ---------------------------------------------------------------------------------------
 
 

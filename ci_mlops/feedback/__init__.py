@@ -1,0 +1,1 @@
+"""A wrong prediction with the right answer becomes a row of the corrections that judge."""
