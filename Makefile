@@ -33,6 +33,7 @@ lint: setup
 	.venv/bin/zizmor --offline --quiet --persona auditor . workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows workflows/*.yml .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-actions action.yml actions/*/action.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-issue-forms workflows/forms/*.yml
 	.venv/bin/check-jsonschema --schemafile ci_mlops/schema/mlops.schema.json examples/*/mlops.yml
 	.venv/bin/check-jsonschema --schemafile ci_mlops/schema/policy.schema.json policies/*.yml
 	.venv/bin/codespell

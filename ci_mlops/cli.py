@@ -49,9 +49,17 @@ def _init(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops import init
     from ci_mlops.command import Commands
 
+    commands = Commands(environ=environ)
+    if arguments.add:
+        added = init.add(
+            _config_path(arguments), arguments.add, commands=commands, force=arguments.force
+        )
+        lines = [f"wrote {os.path.relpath(file)}" for file in added]
+        print("\n".join(lines or ["everything is there already; overwrite it with --force"]))
+        return 0
     written = init.init(
         _config_path(arguments),
-        commands=Commands(environ=environ),
+        commands=commands,
         data=arguments.data,
         label=arguments.label,
         model=arguments.model,
@@ -249,17 +257,39 @@ def _chatops(arguments: Namespace, environ: Environ) -> int:
 
 
 def _feedback(arguments: Namespace, environ: Environ) -> int:
-    from ci_mlops import config
+    from ci_mlops.errors import CannotLook, ConfigError, OutsideError
+    from ci_mlops.feedback import issue
+    from ci_mlops.github import Workflow
+    from ci_mlops.publish.posting import repository_of
+
+    workflow = Workflow.from_environ(environ)
+    answers = arguments.from_issue is not None and issue.is_asked_in(workflow)
+    try:
+        url = _corrected(arguments, workflow, environ)
+    except (ConfigError, CannotLook) as fault:
+        if answers:
+            try:
+                issue.refuse(repository_of(workflow), arguments.from_issue, fault)
+            except OutsideError as refused:
+                print(f"issue {arguments.from_issue} got no answer: {refused}", file=sys.stderr)
+        raise
+    if answers and url:
+        issue.thank(repository_of(workflow), arguments.from_issue, url)
+    return 0
+
+
+def _corrected(arguments: Namespace, workflow: "Workflow", environ: Environ) -> str:
+    """Add a correction, or propose it; return the pull request's address, if there is one."""
+    from ci_mlops import checkout, config, pull_request
     from ci_mlops.command import Commands
     from ci_mlops.feedback import add, contract, file, issue
-    from ci_mlops.github import Workflow, printable
+    from ci_mlops.github import printable
     from ci_mlops.publish.posting import repository_of
 
     path = _config_path(arguments)
     loaded = config.load(path).config
     root, stages = path.resolve().parent, loaded.stages.chosen()
     target = contract.target(root, loaded.data, loaded.model, stages)
-    workflow = Workflow.from_environ(environ)
     # The model's code needs no token, and gets none.
     commands = Commands(environ={k: v for k, v in environ.items() if k not in SECRETS})
     asked = add.Asked(
@@ -268,7 +298,7 @@ def _feedback(arguments: Namespace, environ: Environ) -> int:
         features=arguments.features,
         prediction=arguments.prediction_id,
         row=arguments.row,
-        log=arguments.log,
+        log=Path(arguments.log) if arguments.log else None,
         expected=arguments.expected,
         tolerance=arguments.tolerance,
         issue=arguments.issue,
@@ -280,6 +310,14 @@ def _feedback(arguments: Namespace, environ: Environ) -> int:
         body=lambda number: issue.body(number, workflow, repository_of(workflow)),
     )
     try:
+        if workflow.inside:  # A fresh checkout may lack data and model.
+            checkout.run_lines(
+                loaded.prepare,
+                pull_request.with_python(commands, pull_request.interpreter_of(loaded.model, root)),
+                root=root,
+                log=root / ".mlops" / "prepare-head.log",
+                place="prepare",
+            )
         known = contract.learned(target, commands)
         case = known.case(given, asked.place)
         if arguments.pull_request:
@@ -292,7 +330,10 @@ def _feedback(arguments: Namespace, environ: Environ) -> int:
         print(json.dumps(add.plain(added, case, known, proposed), indent=1))
     else:
         print("\n".join(map(printable, add.lines(added, case, known, proposed))))
-    return 0
+    if proposed is None:
+        return ""
+    workflow.write_outputs({"branch": proposed.branch, "url": proposed.url})
+    return proposed.url
 
 
 def _proposed(

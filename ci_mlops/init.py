@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ci_mlops.command import Commands
 from ci_mlops.errors import CannotLook, ConfigError
 from ci_mlops.evidence import write_atomically
+from ci_mlops.strict_yaml import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,9 +27,23 @@ SENSITIVE = re.compile(
 )
 KEY = re.compile(r"(^|_)(id|key|uuid|guid|number|nr)$", re.IGNORECASE)
 MAX_CLASSES = 20
-TWO_WORKFLOWS = {"gate.yml": "mlops.yml", "publish.yml": "mlops-publish.yml"}
-"""The starters by the names that they get: one that judges, and one that may write."""
-SINGLE_WORKFLOW = {"single.yml": "mlops.yml"}
+TWO_WORKFLOWS = {
+    "gate.yml": "workflows/mlops.yml",
+    "publish.yml": "workflows/mlops-publish.yml",
+}
+"""Starters by the names that they get below `.github`: one that judges, and one that may write."""
+SINGLE_WORKFLOW = {"single.yml": "workflows/mlops.yml"}
+MORE: Mapping[str, Mapping[str, str]] = {
+    "release": {"release.yml": "workflows/mlops-release.yml"},
+    "monitor": {"monitor.yml": "workflows/mlops-monitor.yml"},
+    "retrain": {"retrain.yml": "workflows/mlops-retrain.yml"},
+    "dashboard": {"dashboard.yml": "workflows/mlops-dashboard.yml"},
+    "feedback": {
+        "feedback.yml": "workflows/mlops-feedback.yml",
+        "forms/model-feedback.yml": "ISSUE_TEMPLATE/model-feedback.yml",
+    },
+}
+"""What may be added later, in the same way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +96,42 @@ def init(
     Raises ConfigError when a file is there already, or when no data can be found or read.
     """
     root = config.resolve().parent
-    folder = _top(root, commands) / ".github" / "workflows"
+    github = _top(root, commands) / ".github"
     if config.exists() and not force:
         raise ConfigError("is there already", place=str(config), remedy="Overwrite with --force")
     guess = look(root, data=data, label=label, model=model)
     write_atomically(config, mlops_yml(guess).encode())
-    written = [config]
-    for starter, name in (SINGLE_WORKFLOW if single_workflow else TWO_WORKFLOWS).items():
-        if force or not (folder / name).exists():
-            write_atomically(folder / name, _starter(starter).encode())
-            written.append(folder / name)
-    return Written(files=tuple(written), guess=guess)
+    starters = SINGLE_WORKFLOW if single_workflow else TWO_WORKFLOWS
+    return Written(files=(config, *_install(github, starters, force=force)), guess=guess)
+
+
+def add(
+    config: Path, names: Sequence[str], *, commands: Commands, force: bool = False
+) -> tuple[Path, ...]:
+    """Write more starters beside those that are there, and return what was written.
+
+    Raises ConfigError for a name that is none of `MORE`, before anything is written.
+    """
+    for name in names:
+        if name not in MORE:
+            hint = did_you_mean(name, MORE)
+            raise ConfigError(
+                f"there is no starter {name!r}{hint}",
+                place="--add",
+                remedy=f"Name {', '.join(MORE)}",
+            )
+    github = _top(config.resolve().parent, commands) / ".github"
+    starters = {starter: file for name in names for starter, file in MORE[name].items()}
+    return _install(github, starters, force=force)
+
+
+def _install(github: Path, starters: Mapping[str, str], *, force: bool) -> tuple[Path, ...]:
+    """Write starters below `.github` by the names they get there; no file that is there."""
+    wanted = {github / name: starter for starter, name in starters.items()}
+    missing = {file: starter for file, starter in wanted.items() if force or not file.exists()}
+    for file, starter in missing.items():
+        write_atomically(file, _starter(starter).encode())
+    return tuple(missing)
 
 
 def look(root: Path, *, data: str | None, label: str | None, model: str | None) -> Guess:

@@ -32,6 +32,7 @@ nothing unless told to with --force.
   ci-mlops init
   ci-mlops init --single-workflow   one job that judges and publishes, for a private repository
   ci-mlops init --data data/test.csv --label approved
+  ci-mlops init --add release,monitor,feedback   workflows for a project that has its mlops.yml
 """,
     ),
     "run": (
@@ -328,6 +329,14 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("--label", {"metavar": "COLUMN", "help": "what the model predicts (default: guessed)"}),
         ("--model", {"metavar": "FILE", "help": "the model file (default: found)"}),
         ("--single-workflow", {"action": "store_true", "help": "judge and publish in one job"}),
+        (
+            "--add",
+            {
+                **ONLY[1],
+                "metavar": "NAMES",
+                "help": "starters for release, monitor, retrain, dashboard, feedback",
+            },
+        ),
         ("--force", {"action": "store_true", "help": "overwrite files that are there"}),
     ),
     "run": (
@@ -406,7 +415,7 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ),
         ("--prediction-id", {"metavar": "ID", "help": "look it up in the log of predictions"}),
         ("--row", {"type": int, "metavar": "N", "help": "which row of that request, from 0"}),
-        ("--log", {"type": Path, "metavar": "DIR", "help": "folder of the log of predictions"}),
+        ("--log", {"metavar": "DIR", "help": "folder of the log of predictions"}),
         ("--expected", {"metavar": "ANSWER", "help": "the right answer"}),
         (
             "--tolerance",

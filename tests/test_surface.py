@@ -14,11 +14,13 @@ from tests.conftest import clean_environ
 
 TOP = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+FORMS = sorted((TOP / "workflows" / "forms").glob("*.yml"))
 STARTERS = sorted((TOP / "workflows").glob("*.yml"))
 WORKFLOWS = [*sorted((TOP / ".github" / "workflows").glob("*.yml")), *STARTERS]
 ACTIONS = [TOP / "action.yml", *sorted((TOP / "actions").glob("*/action.yml"))]
 REUSABLE = (
     "dashboard.yml",
+    "feedback.yml",
     "monitor.yml",
     "pipeline.yml",
     "publish.yml",
@@ -80,7 +82,11 @@ def test_what_the_auditor_was_told_to_ignore_is_one_thing_with_a_reason() -> Non
 
 @pytest.mark.parametrize(
     ("schema", "files"),
-    [("vendor.github-workflows", WORKFLOWS), ("vendor.github-actions", ACTIONS)],
+    [
+        ("vendor.github-workflows", WORKFLOWS),
+        ("vendor.github-actions", ACTIONS),
+        ("vendor.github-issue-forms", FORMS),
+    ],
 )
 def test_the_schemas_hold(schema: str, files: list[Path]) -> None:
     command = [str(BIN / "check-jsonschema"), "--builtin-schema", schema, *map(str, files)]
@@ -132,7 +138,11 @@ def test_a_workflow_grants_nothing_on_top_and_little_below(file: Path) -> None:
 MAY_WRITE = {
     (file, scope) for file in ("publish.yml", "single.yml") for scope in ("checks", "pull-requests")
 } | {
-    *(("monitor.yml", scope) for scope in ("contents", "issues", "pull-requests")),
+    *(
+        (file, scope)
+        for file in ("feedback.yml", "monitor.yml")
+        for scope in ("contents", "issues", "pull-requests")
+    ),
     *(("dashboard.yml", scope) for scope in ("id-token", "pages")),
     ("release.yml", "contents"),
     *(("retrain.yml", scope) for scope in ("contents", "pull-requests")),
@@ -215,6 +225,7 @@ def test_a_caller_grants_what_the_reusable_workflow_asks_for() -> None:
         ("release.yml", "release.yml"),
         ("monitor.yml", "monitor.yml"),
         ("retrain.yml", "retrain.yml"),
+        ("feedback.yml", "feedback.yml"),
         ("dashboard.yml", "dashboard.yml"),
     ):
         (caller,) = read(TOP / "workflows" / starter)["jobs"].values()
@@ -265,7 +276,7 @@ def test_the_job_that_may_write_runs_nothing_of_the_pull_request() -> None:
         assert not [s for s in steps(file) if s.get("uses", "").startswith("actions/")]
 
 
-SCHEDULED = (["Look"], ["Retrain"], ["Record"], ["Draw"])
+SCHEDULED = (["Look"], ["Retrain"], ["Record"], ["Draw"], ["Propose"])
 
 
 def test_only_the_step_that_publishes_gets_the_token() -> None:

@@ -5,12 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci_mlops.chatops import MAY_WRITE
-from ci_mlops.errors import ConfigError
+from ci_mlops.errors import CannotLook, ConfigError
+from ci_mlops.github import comment
 from ci_mlops.github.repository import Repository
 from ci_mlops.github.workflow import Workflow
+from ci_mlops.report import escape
 
 LABEL = "model-feedback"
 EVENTS = ("issues", "workflow_dispatch")
+MARKER = "<!-- ci-mlops-feedback -->"
+PROPOSED = """\
+Thank you. {url} proposes to hold later models to this, and credits this issue for it."""
+REFUSED = """\
+This cannot become a correction yet: {why}
+
+Edit the issue; then let somebody with write permission take the label {label} off and add it
+again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +72,23 @@ def body(number: int, workflow: Workflow, repository: Repository) -> str:
             remedy=f"Let somebody with write permission add the label {LABEL}",
         )
     return labelled.body
+
+
+def is_asked_in(workflow: Workflow) -> bool:
+    """Whether somebody waits for an answer in the issue."""
+    return workflow.inside and workflow.event == "issues"
+
+
+def thank(repository: Repository, number: int, url: str) -> None:
+    """Say in the issue's one answer where its correction is proposed. Raises OutsideError."""
+    _answer(repository, number, PROPOSED.format(url=url))
+
+
+def refuse(repository: Repository, number: int, fault: ConfigError | CannotLook) -> None:
+    """Say in the issue's one answer why it is no correction. Raises OutsideError."""
+    why, label = escape.code(str(fault)), escape.code(LABEL)
+    _answer(repository, number, REFUSED.format(why=why, label=label))
+
+
+def _answer(repository: Repository, number: int, text: str) -> None:
+    comment.keep(repository, number, marker=MARKER, write=lambda _: f"{MARKER}\n{text}")

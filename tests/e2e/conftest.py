@@ -65,7 +65,7 @@ class Site:
 
         names = SINGLE_WORKFLOW | TWO_WORKFLOWS
         for starter in starters:
-            target = self.repo.path / ".github" / "workflows" / names[starter]
+            target = self.repo.path / ".github" / names[starter]
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(TOP / "workflows" / starter, target)
         self.repo.commit(files, message="A small project")

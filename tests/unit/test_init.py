@@ -137,3 +137,29 @@ def test_names_that_yaml_would_read_otherwise_are_quoted(tmp_path: Path) -> None
     (tmp_path / "d.csv").write_text("a,'no: #'\n1,0\n2,1\n", encoding="utf-8")
     guess = init.look(tmp_path, data=None, label="'no: #'", model=None)
     assert yaml.safe_load(init.mlops_yml(guess))["data"]["label"] == "'no: #'"
+
+
+def test_starters_are_added_to_what_is_there(repo: Repo, commands: Commands) -> None:
+    repo.write({"mlops.yml": "mine", ".github/workflows/mlops-feedback.yml": "mine"})
+    wanted = ("monitor", "feedback")
+    written = init.add(repo.path / "mlops.yml", wanted, commands=commands)
+    assert [file.relative_to(repo.path).as_posix() for file in written] == [
+        ".github/workflows/mlops-monitor.yml",
+        ".github/ISSUE_TEMPLATE/model-feedback.yml",
+    ]
+    assert init.add(repo.path / "mlops.yml", wanted, commands=commands) == ()
+    assert len(init.add(repo.path / "mlops.yml", wanted, commands=commands, force=True)) == 3
+    assert (repo.path / "mlops.yml").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_starter_that_does_not_exist_is_refused_before_one_is_written(
+    repo: Repo, commands: Commands
+) -> None:
+    with pytest.raises(ConfigError, match='no starter .monitr., did you mean "monitor"'):
+        init.add(repo.path / "mlops.yml", ("release", "monitr"), commands=commands)
+    assert not (repo.path / ".github").exists()
+
+
+@pytest.mark.parametrize("name", init.MORE)
+def test_every_starter_that_may_be_added_exists(name: str, repo: Repo, commands: Commands) -> None:
+    assert init.add(repo.path / "mlops.yml", (name,), commands=commands)
