@@ -14,6 +14,14 @@ from ci_mlops import config, errors, evidence, parser
 from ci_mlops.dataset.settings import Contract, DataSettings
 from ci_mlops.model.human import Human
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
+from ci_mlops.monitors.accuracy import AccuracyMonitor
+from ci_mlops.monitors.drift import DriftMonitor
+from ci_mlops.monitors.fairness import FairnessMonitor
+from ci_mlops.monitors.latency import LatencyMonitor
+from ci_mlops.monitors.resources import ResourcesMonitor
+from ci_mlops.monitors.settings import MonitorsSettings, PredictionLogSettings, RetrainSettings
+from ci_mlops.monitors.sources.prediction_log import LabelSettings
+from ci_mlops.monitors.sources.prometheus import PrometheusSettings
 from ci_mlops.publish.settings import PublishSettings
 from ci_mlops.release.entry import EXIT_CODES
 from ci_mlops.release.settings import (
@@ -33,6 +41,16 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "model-section": ModelSettings,
     "predictions": PredictionFiles,
     "gate": Gate,
+    "monitors": MonitorsSettings,
+    "monitor-drift": DriftMonitor,
+    "monitor-accuracy": AccuracyMonitor,
+    "monitor-fairness": FairnessMonitor,
+    "monitor-latency": LatencyMonitor,
+    "monitor-resources": ResourcesMonitor,
+    "prediction-log": PredictionLogSettings,
+    "labels": LabelSettings,
+    "prometheus": PrometheusSettings,
+    "retrain": RetrainSettings,
     "human": Human,
     "publish": PublishSettings,
     "release-docker": DockerTargetSettings,
