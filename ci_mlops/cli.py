@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ci_mlops.monitors.settings import Answer
     from ci_mlops.publish.posting import Published
     from ci_mlops.pull_request import PullRequest
+    from ci_mlops.release.entry import Entry
     from ci_mlops.release.ledger import Ledger
     from ci_mlops.release.promote import Ended, Release
     from ci_mlops.run import Observer
@@ -169,15 +170,11 @@ def _observer(
         return display
     from ci_mlops import openlineage
     from ci_mlops.checkout import Repository
-    from ci_mlops.github import escape_command
+    from ci_mlops.github import Workflow
 
+    workflow = Workflow.from_environ(environ)
     workspace = request.workspace
     repository = Repository.around(workspace.head.root, workspace.commands)
-
-    def warn(line: str) -> None:
-        inside = environ.get("GITHUB_ACTIONS") == "true"
-        told = f"::warning::{escape_command(line)}" if inside else f"warning: {line}"
-        print(told, file=sys.stderr)
 
     return openlineage.Emitter(
         sink=openlineage.sink(arguments.openlineage, environ),
@@ -185,7 +182,7 @@ def _observer(
         stages={stage.name: stage for stage in request.plan.stages},
         repository=repository.remote_url("origin") or repository.top.as_uri(),
         then=display,
-        warn=warn,
+        warn=lambda text: _warn(text, workflow),
     )
 
 
@@ -604,6 +601,8 @@ def _promote(arguments: Namespace, environ: Environ) -> int:
                 is_older=lambda live: repository.is_ancestor(intent.commit, live),
                 again=arguments.again,
             )
+        path = _config_path(arguments)
+        _tell(ended, intent, workflow=workflow, release=release, repository=repository, path=path)
     return _say_ended(ended, workflow, as_json=arguments.json, wanted="promoted")
 
 
@@ -633,7 +632,62 @@ def _rollback(arguments: Namespace, environ: Environ) -> int:
             offered=environment.released(ledger, name, to),
         )
         ended = release.roll_back(intent)
+        path = _config_path(arguments)
+        _tell(ended, intent, workflow=workflow, release=release, repository=repository, path=path)
     return _say_ended(ended, workflow, as_json=arguments.json, wanted="rolled_back")
+
+
+def _tell(
+    ended: "Ended",
+    intent: "Entry",
+    *,
+    workflow: "Workflow",
+    release: "Release",
+    repository: "Repository",
+    path: Path,
+) -> None:
+    """Tell people on GitHub how it ended; what cannot be told is said here, and changes nothing."""
+    if not (workflow.inside and workflow.token):
+        return
+    if ended.repeated and ended.written.entry.id != intent.id:
+        return  # Whoever ended it has told.
+    from ci_mlops import config
+    from ci_mlops.errors import OutsideError
+    from ci_mlops.proposal import Remote
+    from ci_mlops.publish.posting import repository_of
+    from ci_mlops.release import revert, telling
+    from ci_mlops.release.branch import remote_of
+
+    loaded, github = config.load(path).config, repository_of(workflow)
+    environment = ended.written.entry.environment
+
+    def propose(commit: str, reason: str) -> revert.Reverted:
+        address, door = remote_of(repository, None, workflow)
+        remote = Remote(address=address, folder=repository.top, commands=door)
+        return revert.propose(
+            repository, remote, github, commit=commit, environment=environment, reason=reason
+        )
+
+    try:
+        told = telling.Release(
+            project=loaded.project,
+            written=ended.written,
+            checks=ended.checks,
+            commit=telling.subject(release.ledger, ended.written),
+        )
+        rules = loaded.release[environment].on_rollback
+        faults = list(telling.tell(told, github, rules=rules, revert=propose))
+    except OutsideError as fault:
+        faults = [f"nobody was told on GitHub: {fault}"]
+    for one in faults:
+        _warn(one, workflow)
+
+
+def _warn(text: str, workflow: "Workflow") -> None:
+    from ci_mlops.github import escape_command
+
+    told = f"::warning::{escape_command(text)}" if workflow.inside else f"warning: {text}"
+    print(told, file=sys.stderr)
 
 
 @contextmanager

@@ -24,6 +24,15 @@ class VerifySettings(Value):
     for no such limit."""
 
 
+class OnRollback(Value):
+    """What a rollback opens on GitHub, in a workflow with a token that may."""
+
+    issue: bool = True
+    """One issue for the environment, closed when a release holds again."""
+    revert_pull_request: bool = True
+    """A pull request that reverts the commit whose release was undone."""
+
+
 class EnvironmentRules(Value):
     """How a release into an environment is verified, and how long it may take."""
 
@@ -34,6 +43,8 @@ class EnvironmentRules(Value):
     """What a candidate must show in place."""
     abandoned_after_minutes: Annotated[float, Field(gt=0)] = 30
     """A promotion that has not ended for so long is taken back by the next one."""
+    on_rollback: OnRollback = OnRollback()
+    """What a rollback opens on GitHub."""
 
 
 class CommandTargetSettings(EnvironmentRules):
