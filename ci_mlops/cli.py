@@ -612,18 +612,21 @@ def _rollback(arguments: Namespace, environ: Environ) -> int:
 
     workflow = Workflow.from_environ(environ)
     with _release(arguments, environ) as (release, repository):
-        live = release.ledger.state().environment(arguments.environment).live
-        if arguments.from_ and arguments.from_ != live:
-            print(f"{arguments.environment}: {arguments.from_} is not live, so nothing is undone")
-            return 0
         ledger, name = release.ledger, arguments.environment
-        to = (
-            environment.named(ledger, name, arguments.to)
-            if arguments.to
-            else environment.before(ledger, name)
-        )
+        state = ledger.state()
+        known = state.end_of(environment.named_by(workflow, name, arguments.id))
+        live = state.environment(name).live
+        if known is None and arguments.from_ and arguments.from_ != live:
+            print(f"{name}: {arguments.from_} is not live, so nothing is undone")
+            return 0
+        if known is not None:
+            to = known.entry.to
+        elif arguments.to:
+            to = environment.named(ledger, name, arguments.to)
+        else:
+            to = environment.before(ledger, name)
         intent = environment.intent(
-            arguments.environment,
+            name,
             to,
             workflow=workflow,
             repository=repository,

@@ -142,6 +142,11 @@ def _image_record(evidence: Path) -> Record | None:
     return record if isinstance(record, Record) else None
 
 
+def named_by(workflow: Workflow, environment: str, name: str | None) -> str:
+    """Return the id that a promotion is given, or has by its run; empty where it has none yet."""
+    return name or (f"run-{workflow.run_id}-{environment}" if workflow.inside else "")
+
+
 def intent(
     environment: str,
     to: str,
@@ -157,11 +162,11 @@ def intent(
     In a workflow its id is the run's, so that a job that is run again goes on where it was.
     Raises ConfigError for a `name` that cannot be an id.
     """
-    run = f"run-{workflow.run_id}-{environment}" if workflow.inside else ""
+    given = named_by(workflow, environment, name)
     try:
         return Entry(
             kind="intent",
-            id=name or run or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+            id=given or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
             environment=environment,
             to=to,
             who=line(workflow.actor or repository.user() or getpass.getuser()),

@@ -104,16 +104,19 @@ def _issue(release: Release, repository: Repository, reverted: Reverted, *, want
     """Open the environment's issue after a rollback, and close it when a release holds."""
     entry = release.written.entry
     marker = ISSUE.format(release.project, entry.environment)
+    if entry.kind not in {"promoted", "rolled_back"}:
+        return
+    there = issue.find(repository, marker)
+    former = _former(release, [there.body or ""] if there else [])
+    if former is None:
+        return
     if entry.kind == "promoted":
         words = f"{entry.to[:SHOWN]} is live since {entry.when}."
         issue.close(repository, marker=marker, words=words)
-    elif entry.kind == "rolled_back" and wanted:
-        there = issue.find(repository, marker)
-        former = _former(release, [there.body or ""] if there else [])
-        if former is not None:
-            title = f"{release.project}: a release to {entry.environment} was undone"
-            body = _text(release, reverted, former)
-            issue.keep(repository, marker=marker, title=title, body=body, labels=(LABEL,))
+    elif wanted:
+        title = f"{release.project}: a release to {entry.environment} was undone"
+        body = _text(release, reverted, former)
+        issue.keep(repository, marker=marker, title=title, body=body, labels=(LABEL,))
 
 
 def _comments(release: Release, repository: Repository, reverted: Reverted) -> None:

@@ -16,6 +16,7 @@ import requests
 from ci_mlops.serving import worker
 from tests import project
 from tests.conftest import Repo
+from tests.fake_github import Pull, World, serving
 from tests.project import ci_mlops
 
 RELEASE = """\
@@ -49,8 +50,8 @@ class Site:
     repo: Repo
     port: int
 
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        return ci_mlops(self.repo.path, *arguments)
+    def run(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
+        return ci_mlops(self.repo.path, *arguments, **environ)
 
     def judged(self, files: dict[str, str], message: str) -> None:
         self.repo.commit(files, message)
@@ -173,3 +174,57 @@ def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
     code, _, errors = site.run("rollback", "production")
     assert code == 1
     assert "nothing to go back to" in errors
+
+
+def test_people_are_told_on_github(site: Site) -> None:
+    world = World()
+    remote = site.repo.path.parent / "remote.git"
+
+    def told(run: int, *arguments: str) -> str:
+        environ = {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_EVENT_NAME": "workflow_dispatch",
+            "GITHUB_REPOSITORY": world.repository,
+            "GITHUB_TOKEN": world.token,
+            "GITHUB_RUN_ID": str(run),
+        }
+        code, said, errors = site.run(*arguments, GITHUB_API_URL=github.url, **environ)
+        assert code == 0, said + errors
+        return errors
+
+    site.judged({"note.txt": "1"}, "The first")
+    site.repo.git("clone", "-q", "--bare", ".", str(remote))
+    site.repo.git("remote", "add", "origin", str(remote))
+    with serving(world) as github:
+        told(1, "promote", "production")
+        assert world.comments == [], "no pull request brought it"
+        site.judged({"train.py": TRAIN}, "Another model")
+        site.repo.git("push", "-q", "origin", "main")
+        commit = site.repo.git("rev-parse", "HEAD")
+        merged = Pull(
+            number=5,
+            head_sha=commit,
+            base_sha=commit,
+            state="closed",
+            merged=True,
+            merge_commit_sha=commit,
+        )
+        world.pulls.append(merged)
+        told(2, "promote", "production")
+        (said,) = world.own_comments()
+        assert "production: promoted" in said
+        for _ in range(2):  # as a job that is run again does
+            told(3, "rollback", "production", "--reason", "a complaint")
+        (said,) = world.own_comments()
+        assert "production: rolled back: a complaint" in said
+        (issue,) = world.issues
+        revert = world.pulls[-1]
+        assert f"/pull/{revert.number} reverts it" in issue["body"]
+        assert revert.head_branch == f"ci-mlops/revert-{commit[:7]}-production"
+        assert len(world.pulls) == 2
+        site.judged({"train.py": TRAIN.replace("0.5", "0.7")}, "A third model")
+        world.scopes["issues"] = "read"
+        errors = told(4, "promote", "production")
+        assert "::warning::the issue about the release could not be kept" in errors
+        assert "issues: write" in errors
+    assert world.violations == []
