@@ -1,23 +1,28 @@
 """Commands in a pull request's comments, obeyed for people who may write, answered for others."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ci_mlops.errors import ConfigError
+from ci_mlops import strict_yaml
+from ci_mlops.errors import ConfigError, OutsideError
+from ci_mlops.github.api import RefusedError
 from ci_mlops.github.comment import add_once, own
 from ci_mlops.github.repository import Comment, Repository
 from ci_mlops.github.workflow import Workflow
 from ci_mlops.publish import comment
 
 PREFIX = "/mlops"
-ACTIONS = ("rerun", "report")
+ACTIONS = ("rerun", "report", "promote ENVIRONMENT", "rollback ENVIRONMENT")
+ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 MAY_WRITE = frozenset({"admin", "maintain", "write"})
 MARKER = "<!-- ci-mlops-answer:{} -->"
 """Names the comment that is answered, so that a job that runs again answers once; people who may
 not give commands get one answer on each pull request, however often they try."""
 REFUSAL = "Thank you. Only people with write permission can give commands here, so nothing ran."
-Action = Literal["rerun", "report", "unknown"]
+Action = Literal["rerun", "report", "promote", "rollback", "unknown"]
+DOING = {"promote": "Promoting what is on the main branch to", "rollback": "Rolling back"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,17 @@ class Asked:
     login: str
     number: int
     comment: int
+    environment: str = ""
+    """Of a release: a name as environments have, and nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Releases:
+    """Where the releases of a repository are: what they are, and the workflow that makes them."""
+
+    config: str = "mlops.yml"
+    """Its path on the default branch."""
+    workflow: str = "mlops-release.yml"
 
 
 def read(payload: Mapping[str, Any]) -> Asked | None:
@@ -50,8 +66,10 @@ def read(payload: Mapping[str, Any]) -> Asked | None:
     if not words or words[0] != PREFIX:
         return None
     try:
+        action, environment = _action(words[1:])
         return Asked(
-            action=_action(words[1:]),
+            action=action,
+            environment=environment,
             login=str(user["login"]),
             number=int(issue["number"]),
             comment=int(said["id"]),
@@ -60,7 +78,7 @@ def read(payload: Mapping[str, Any]) -> Asked | None:
         raise ConfigError("is no issue_comment event", place="GITHUB_EVENT_PATH") from fault
 
 
-def obey(repository: Repository, workflow: Workflow) -> str:
+def obey(repository: Repository, workflow: Workflow, releases: Releases) -> str:
     """Do what the comment of the event asks for, answer it, and return what was done in one line.
 
     Raises ConfigError for an event that cannot be read, OutsideError when GitHub refuses.
@@ -75,7 +93,11 @@ def obey(repository: Repository, workflow: Workflow) -> str:
     there = repository.comments(asked.number)
     if own(there, author, marker):
         return f"comment {asked.comment} needs no further answer"
-    answer = _done(repository, asked, comment.reports(there, author)) if allowed else REFUSAL
+    answer = REFUSAL
+    if allowed and asked.environment:
+        answer = _release(repository, asked, releases, branch=workflow.default_branch())
+    elif allowed:
+        answer = _done(repository, asked, comment.reports(there, author))
     add_once(repository, asked.number, author=author, marker=marker, text=answer)
     return answer
 
@@ -89,7 +111,8 @@ def _done(repository: Repository, asked: Asked, reports: Sequence[Comment]) -> s
         return f"Here is {' and '.join(links)}."
     if asked.action == "report":
         return "There is no report on this pull request yet."
-    return f"The commands are {' and '.join(f'`{PREFIX} {one}`' for one in ACTIONS)}."
+    *most, last = (f"`{PREFIX} {one}`" for one in ACTIONS)
+    return f"The commands are {', '.join(most)} and {last}."
 
 
 def _rerun(repository: Repository, number: int, reports: Sequence[Comment]) -> str:
@@ -109,7 +132,55 @@ def _rerun(repository: Repository, number: int, reports: Sequence[Comment]) -> s
     return f"Judging {sha[:7]} again: [the run]({newest.html_url})."
 
 
-def _action(words: Sequence[str]) -> Action:
-    if words == ["rerun"]:
-        return "rerun"
-    return "report" if words == ["report"] else "unknown"
+def _release(repository: Repository, asked: Asked, releases: Releases, *, branch: str) -> str:
+    """Start the workflow that releases, on the default branch, as it stands there.
+
+    The id makes it happen once, however often this job runs. Raises OutsideError, ConfigError.
+    """
+    if not branch:
+        raise ConfigError("does not name the default branch", place="GITHUB_EVENT_PATH")
+    known = _environments(repository, releases.config, branch)
+    if asked.environment not in known:
+        listed = ", ".join(f"`{one}`" for one in known) or "none"
+        return f"`{releases.config}` has no such environment below `release`; it has {listed}."
+    inputs = {
+        "action": asked.action,
+        "to": asked.environment,
+        "reason": f"{PREFIX} {asked.action} by {asked.login} on pull request {asked.number}",
+        "id": f"comment-{asked.comment}",
+    }
+    try:
+        url = repository.dispatch(releases.workflow, ref=branch, inputs=inputs)
+    except RefusedError as refused:
+        if refused.status not in {404, 422}:
+            raise
+        return (
+            f"`{releases.workflow}` on `{branch}` cannot be started like that: it needs "
+            "`workflow_dispatch` with the inputs action, to, reason and id, as the starter has."
+        )
+    link = f"[the run]({url})" if url else f"see the runs of `{releases.workflow}`"
+    return f"{DOING[asked.action]} {asked.environment}: {link}."
+
+
+def _environments(repository: Repository, config: str, branch: str) -> list[str]:
+    """Return the environments of a configuration on a branch. Raises OutsideError, ConfigError."""
+    text = repository.text(config, branch)
+    if text is None:
+        raise OutsideError(f"there is no {config} on {branch}", remedy="Name it with --config")
+    document = strict_yaml.read(text, f"{config} on {branch}").value
+    release = document.get("release") if isinstance(document, dict) else None
+    names = release if isinstance(release, dict) else {}
+    return [name for name in map(str, names) if ENVIRONMENT.fullmatch(name)]
+
+
+def _action(words: Sequence[str]) -> tuple[Action, str]:
+    match words:
+        case ["rerun"]:
+            return "rerun", ""
+        case ["report"]:
+            return "report", ""
+        case ["promote", name] if ENVIRONMENT.fullmatch(name):
+            return "promote", name
+        case ["rollback", name] if ENVIRONMENT.fullmatch(name):
+            return "rollback", name
+    return "unknown", ""

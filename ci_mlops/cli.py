@@ -247,9 +247,9 @@ def _chatops(arguments: Namespace, environ: Environ) -> int:
     from ci_mlops.github import Workflow
     from ci_mlops.publish.posting import repository_of
 
-    del arguments
     workflow = Workflow.from_environ(environ)
-    print(chatops.obey(repository_of(workflow), workflow))
+    releases = chatops.Releases(config=arguments.config, workflow=arguments.workflow)
+    print(chatops.obey(repository_of(workflow), workflow, releases))
     return 0
 
 

@@ -95,10 +95,12 @@ exit code is the verdict's own: publishing that fails is a warning.
         "obey a command in a pull request's comment",
         """\
 Reads the issue_comment event of the workflow run. `/mlops rerun` judges the pull request's head
-again, `/mlops report` links the latest report; both only for people with write permission, of whom
-GitHub is asked. Others are answered once, and nothing runs.
+again, `/mlops report` links the latest report, `/mlops promote ENVIRONMENT` and `/mlops rollback
+ENVIRONMENT` start the workflow that releases, on the default branch; all only for people with write
+permission, of whom GitHub is asked. Others are answered once, and nothing runs.
 
   ci-mlops chatops
+  ci-mlops chatops --config models/loans/mlops.yml --workflow loans-release.yml
 """,
     ),
     "feedback": (
@@ -387,7 +389,24 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ),
         JSON,
     ),
-    "chatops": (),
+    "chatops": (
+        (
+            "--config",
+            {
+                "metavar": "PATH",
+                "default": "mlops.yml",
+                "help": "the configuration on the default branch (default: mlops.yml)",
+            },
+        ),
+        (
+            "--workflow",
+            {
+                "metavar": "FILE",
+                "default": "mlops-release.yml",
+                "help": "the workflow that releases (default: mlops-release.yml)",
+            },
+        ),
+    ),
     "feedback": (
         ("action", {"choices": ("add",), "help": "add: one correction"}),
         CONFIG,

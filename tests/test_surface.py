@@ -140,11 +140,10 @@ MAY_WRITE = {
 } | {
     *(
         (file, scope)
-        for file in ("feedback.yml", "monitor.yml")
+        for file in ("feedback.yml", "monitor.yml", "release.yml")
         for scope in ("contents", "issues", "pull-requests")
     ),
     *(("dashboard.yml", scope) for scope in ("id-token", "pages")),
-    ("release.yml", "contents"),
     *(("retrain.yml", scope) for scope in ("contents", "pull-requests")),
 }
 
@@ -194,10 +193,12 @@ def test_every_input_that_is_passed_or_read_exists(file: Path) -> None:
 
 
 def called(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what holds the inputs of an action or of a reusable workflow."""
+    """Return what holds the inputs of an action, or of a workflow that is called or dispatched."""
     triggers = document.get("on", {})
-    reusable = triggers.get("workflow_call", {}) if isinstance(triggers, dict) else {}
-    return reusable if "on" in document else document
+    if "on" not in document or not isinstance(triggers, dict):
+        return document if "on" not in document else {}
+    found: dict[str, Any] = triggers.get("workflow_call") or triggers.get("workflow_dispatch") or {}
+    return found
 
 
 def ours(uses: str) -> Path | None:

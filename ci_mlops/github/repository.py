@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -125,6 +125,10 @@ class PullRequest(_Said):
     merged_at: str | None = None
     merge_commit_sha: Sha | None = None
     """GitHub's own merge of it, which `pull_request` tests; none while it is being made."""
+
+
+class _Dispatched(_Said):
+    html_url: str
 
 
 class _Parent(_Said):
@@ -353,6 +357,17 @@ class Repository:
         self.api.send(
             "POST", self._path(f"/actions/runs/{run}/rerun"), None, needs="actions: write"
         )
+
+    def dispatch(self, workflow: str, *, ref: str, inputs: Mapping[str, str]) -> str:
+        """Start a workflow file with `workflow_dispatch` on a branch; return the run's address.
+
+        Where GitHub does not tell it the address is empty. Raises LostError when it may have been
+        started.
+        """
+        path = self._path(f"/actions/workflows/{segment(workflow)}/dispatches")
+        wanted = {"ref": ref, "inputs": dict(inputs), "return_run_details": True}
+        told = self.api.send("POST", path, wanted, needs="actions: write")
+        return _read(_Dispatched, told).html_url if told else ""
 
     def artifacts(self, run: int) -> list[Artifact]:
         """Return what a workflow run left."""

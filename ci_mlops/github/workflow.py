@@ -99,6 +99,15 @@ class Workflow:
             head_repository=str((head.get("repo") or {}).get("full_name", "")),
         )
 
+    def default_branch(self) -> str:
+        """Return the repository's default branch; empty where the event does not tell.
+
+        Raises ConfigError as `payload`.
+        """
+        repository = self.payload().get("repository")
+        found = repository.get("default_branch") if isinstance(repository, dict) else None
+        return found if isinstance(found, str) else ""
+
     def write_outputs(self, outputs: Mapping[str, str]) -> None:
         """Set outputs of the step; a value can neither end its own nor begin another.
 

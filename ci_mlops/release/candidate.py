@@ -57,12 +57,19 @@ def candidate(
 
 
 def require_trusted(workflow: Workflow) -> None:
-    """Raise ConfigError in a workflow that may run what somebody proposes."""
+    """Raise ConfigError in a workflow that may run what somebody proposes, or has not merged."""
     if workflow.inside and workflow.event not in TRUSTED_EVENTS:
         raise ConfigError(
             f"a {workflow.event} event may not release anything",
             place="GITHUB_EVENT_NAME",
             remedy="Promote in a workflow on push to the main branch",
+        )
+    main = workflow.default_branch()
+    if workflow.inside and main and workflow.ref != f"refs/heads/{main}":
+        raise ConfigError(
+            f"{workflow.ref} is not {main}, and only what is merged may be released",
+            place="GITHUB_REF",
+            remedy=f"Start the workflow on {main}",
         )
 
 

@@ -144,7 +144,10 @@ def test_an_unknown_command_is_told_the_known_ones(
     assert obey(github, tmp_path, payload(body)) == 0
     assert world.reruns == []
     assert answers(world) == [
-        "<!-- ci-mlops-answer:55 -->\nThe commands are `/mlops rerun` and `/mlops report`."
+        (
+            "<!-- ci-mlops-answer:55 -->\nThe commands are `/mlops rerun`, `/mlops report`, "
+            "`/mlops promote ENVIRONMENT` and `/mlops rollback ENVIRONMENT`."
+        )
     ]
 
 
@@ -201,3 +204,113 @@ def test_a_missing_permission_is_named(
 def test_an_event_of_another_kind() -> None:
     with pytest.raises(ConfigError, match="no issue_comment event"):
         chatops.read(payload("/mlops rerun", issue={"number": "x", "pull_request": {}}))
+
+
+# --- releases -----------------------------------------------------------------------------------
+
+MLOPS_YML = """\
+version: 1
+release:
+  production: {target: process, port: 8080}
+  canary-eu: {target: process, port: 8081}
+"""
+
+
+@pytest.fixture
+def releasing(world: World) -> World:
+    world.workflows["mlops-release.yml"] = ["action", "to", "reason", "id"]
+    world.files["main"] = {"mlops.yml": MLOPS_YML}
+    return world
+
+
+def about_main(body: str, login: str = "ann") -> dict[str, Any]:
+    return payload(body, login, repository={"default_branch": "main"})
+
+
+@pytest.mark.parametrize(
+    ("action", "environment", "said"),
+    [
+        ("rollback", "production", "Rolling back production: [the run]("),
+        ("promote", "canary-eu", "Promoting what is on the main branch to canary-eu: [the run]("),
+    ],
+)
+def test_a_release_is_started_on_the_default_branch_once(  # noqa: PLR0917
+    github: FakeGitHub, releasing: World, tmp_path: Path, action: str, environment: str, said: str
+) -> None:
+    for _ in range(2):
+        assert obey(github, tmp_path, about_main(f"/mlops {action} {environment}")) == 0
+    (started,) = releasing.dispatches
+    assert started["workflow"] == "mlops-release.yml"
+    assert started["ref"] == "main"
+    assert started["inputs"] == {
+        "action": action,
+        "to": environment,
+        "reason": f"/mlops {action} by ann on pull request 7",
+        "id": "comment-55",
+    }
+    (answer,) = answers(releasing)
+    assert said in answer
+
+
+@pytest.mark.parametrize("login", ["bob", "eve", "stranger"])
+def test_others_release_nothing(
+    github: FakeGitHub, releasing: World, tmp_path: Path, login: str
+) -> None:
+    assert obey(github, tmp_path, about_main("/mlops rollback production", login)) == 0
+    assert releasing.dispatches == []
+    assert "Only people with write permission" in answers(releasing)[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("rollback staging", "has no such environment below `release`; it has `production`, `c"),
+        ("rollback", "The commands are"),
+        ("rollback production now", "The commands are"),
+        ("rollback $(id)", "The commands are"),
+        ("promote production;id", "The commands are"),
+    ],
+)
+def test_what_is_no_environment_is_never_repeated(
+    github: FakeGitHub, releasing: World, tmp_path: Path, command: str, said: str
+) -> None:
+    assert obey(github, tmp_path, about_main(f"/mlops {command}")) == 0
+    assert releasing.dispatches == []
+    (answer,) = answers(releasing)
+    assert said in answer
+    assert "staging" not in answer
+    assert "id)" not in answer
+
+
+@pytest.mark.parametrize("inputs", [None, ["to"]])
+def test_a_workflow_that_cannot_be_started_is_named(
+    github: FakeGitHub, releasing: World, tmp_path: Path, inputs: list[str] | None
+) -> None:
+    releasing.workflows = {"mlops-release.yml": inputs} if inputs else {}
+    assert obey(github, tmp_path, about_main("/mlops rollback production")) == 0
+    assert "`mlops-release.yml` on `main` cannot be started like that" in answers(releasing)[0]
+
+
+def test_a_token_that_may_not_start_workflows_is_said(
+    github: FakeGitHub,
+    releasing: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    releasing.scopes["actions"] = "read"
+    assert obey(github, tmp_path, about_main("/mlops rollback production")) == 4
+    assert "actions: write" in capsys.readouterr().err
+    assert answers(releasing) == []
+
+
+def test_a_release_needs_a_configuration_and_a_branch(
+    github: FakeGitHub,
+    releasing: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert obey(github, tmp_path, payload("/mlops rollback production")) == 2
+    assert "does not name the default branch" in capsys.readouterr().err
+    releasing.files["main"] = {}
+    assert obey(github, tmp_path, about_main("/mlops rollback production")) == 4
+    assert "there is no mlops.yml on main. Name it with --config" in capsys.readouterr().err
