@@ -1,7 +1,7 @@
 """A merge that is released, and undone, by the actions as users call them, run by act."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from ci_mlops.dashboard.records import BRANCH as RECORDS
 from ci_mlops.release.ledger import BRANCH
 from ci_mlops.serving import worker
 from tests.conftest import Repo, clean_environ
-from tests.e2e.runner import TOP, Runner
+from tests.e2e.runner import TOP, Ran, Runner
+from tests.fake_github import FakeGitHub, Pull, World, serving
 
 MLOPS_YML = """\
 version: 1
@@ -29,18 +30,6 @@ release:
     folder: {folder}  # beside the checkout, which a runner empties
     verify: {{requests: 20}}
 """
-ROLLBACK_YML = """\
-name: rollback
-on: workflow_dispatch
-jobs:
-  rollback:
-    runs-on: ubuntu-24.04
-    permissions: {contents: write}
-    steps:
-      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2
-      - uses: ci-mlops/ci-mlops/actions/rollback@v0.1.0
-        with: {to: production, reason: a complaint}
-"""
 
 
 @pytest.fixture
@@ -54,7 +43,6 @@ def released(repo: Repo) -> Iterator[Repo]:
     workflows = repo.path / ".github" / "workflows"
     workflows.mkdir(parents=True)
     shutil.copyfile(TOP / "workflows" / "release.yml", workflows / "mlops-release.yml")
-    (workflows / "rollback.yml").write_text(ROLLBACK_YML, encoding="utf-8")
     repo.commit(
         {"mlops.yml": MLOPS_YML.format(port=port, folder=repo.path.parent / "target")},
         "A small project",
@@ -70,46 +58,77 @@ def released(repo: Repo) -> Iterator[Repo]:
             continue
 
 
-def push(repo: Repo, runner: Runner, run_id: int, event: str = "push") -> Any:
-    payload = {
-        "ref": "refs/heads/main",
+@pytest.fixture
+def github() -> Iterator[FakeGitHub]:
+    with serving(World()) as found:
+        yield found
+
+
+def release(
+    repo: Repo,
+    runner: Runner,
+    github: FakeGitHub,
+    *,
+    run_id: int,
+    event: str = "push",
+    inputs: Mapping[str, str] | None = None,
+) -> Ran:
+    payload: dict[str, Any] = {
+        "ref": repo.git("symbolic-ref", "HEAD"),
         "after": repo.git("rev-parse", "HEAD"),
-        "repository": {"full_name": "acme/loans", "default_branch": "main"},
+        "repository": {"full_name": github.world.repository, "default_branch": "main"},
     }
     return runner.run(
-        repo, event, payload, workflow="mlops-release.yml", environ={"GITHUB_RUN_ID": str(run_id)}
+        repo,
+        event,
+        payload | ({"inputs": dict(inputs)} if inputs else {}),
+        workflow="mlops-release.yml",
+        api_url=github.url,
+        environ={"GITHUB_RUN_ID": str(run_id), "GITHUB_REPOSITORY": github.world.repository},
     )
 
 
 def test_a_merge_is_released_and_rolled_back(
     released: Repo,
+    github: FakeGitHub,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    runner = Runner(home=tmp_path / "runner")
+    runner, world = Runner(home=tmp_path / "runner"), github.world
     released.commit({"note.txt": "1"}, "The first")
-    first = push(released, runner, 1)
+    first = release(released, runner, github, run_id=1)
     assert first.code == 0, first.said()
     assert first.outputs()["end"] == "promoted"
-    released.commit({"weight.txt": "0.5\n"}, "Another model")
-    second = push(released, runner, 2)
+    commit = released.commit({"weight.txt": "0.5\n"}, "Another model")
+    merged = Pull(number=5, head_sha=commit, base_sha=commit, state="closed")
+    merged.merged, merged.merge_commit_sha = True, commit
+    world.pulls.append(merged)
+    second = release(released, runner, github, run_id=2)
     assert second.outputs()["end"] == "promoted", second.said()
-    again = push(released, runner, 2)
+    again = release(released, runner, github, run_id=2)
     assert again.outputs()["live"] == second.outputs()["live"]
     assert "run-2-production ended before, promoted" in again.said(), (
         "a job that is run again does nothing twice"
     )
     assert second.outputs()["live"] != first.outputs()["live"]
-    back = runner.run(
-        released, "workflow_dispatch", {}, workflow="rollback.yml", environ={"GITHUB_RUN_ID": "3"}
-    )
+    (told,) = world.own_comments()
+    assert "production: promoted" in told
+    # As the comment `/mlops rollback production` starts it.
+    inputs = {"action": "rollback", "to": "production", "reason": "a complaint", "id": "comment-55"}
+    back = release(released, runner, github, run_id=3, event="workflow_dispatch", inputs=inputs)
     assert back.code == 0, back.said()
     assert back.outputs()["end"] == "rolled_back"
     assert back.outputs()["live"] == first.outputs()["live"]
+    (told,) = world.own_comments()
+    assert "production: rolled back: a complaint" in told
+    assert len(world.issues) == 1
+    assert world.violations == []
     monkeypatch.chdir(released.path)
     assert main(("live", "production"), clean_environ()) == 0
     assert capsys.readouterr().out.strip() == first.outputs()["live"]
+    assert main(("history", "production", "--json"), clean_environ()) == 0
+    assert "comment-55" in capsys.readouterr().out
     assert released.git("ls-remote", "origin", BRANCH), "the ledger is at the remote"
     released.git("fetch", "-q", "origin", RECORDS)
     recorded = released.git("ls-tree", "-r", "--name-only", "FETCH_HEAD").splitlines()
@@ -117,11 +136,31 @@ def test_a_merge_is_released_and_rolled_back(
     assert "cache key" not in first.said() + second.said(), "a release restores nothing"
 
 
-def test_a_pull_request_can_release_nothing(released: Repo, tmp_path: Path) -> None:
+def test_a_pull_request_can_release_nothing(
+    released: Repo, github: FakeGitHub, tmp_path: Path
+) -> None:
     text = (released.path / ".github/workflows/mlops-release.yml").read_text(encoding="utf-8")
     changed = text.replace("push:\n    branches: [main]", "pull_request:")
     released.commit({".github/workflows/mlops-release.yml": changed, "note.txt": "1"})
-    ran = push(released, Runner(home=tmp_path / "runner"), 1, "pull_request")
+    runner = Runner(home=tmp_path / "runner")
+    ran = release(released, runner, github, run_id=1, event="pull_request")
     assert ran.code == 1
     assert "a pull_request event may not release anything" in ran.said()
+    assert not released.git("ls-remote", "origin", BRANCH)
+
+
+def test_what_is_not_merged_releases_nothing(
+    released: Repo, github: FakeGitHub, tmp_path: Path
+) -> None:
+    released.git("checkout", "-q", "-b", "tempting")
+    ran = release(
+        released,
+        Runner(home=tmp_path / "runner"),
+        github,
+        run_id=1,
+        event="workflow_dispatch",
+        inputs={"action": "promote", "to": "production"},
+    )
+    assert ran.code == 1
+    assert "refs/heads/tempting is not main" in ran.said()
     assert not released.git("ls-remote", "origin", BRANCH)
