@@ -14,6 +14,8 @@ from ci_mlops.release.settings import KubernetesTargetSettings
 
 Manifest = dict[str, Any]
 DIGEST, FENCE = "ci-mlops.io/digest", "ci-mlops.io/fence"
+SHARE = "ci-mlops.io/share"
+"""On the Service in front, while requests are shared: the digest that gets some of them."""
 VERSION = "ci-mlops.io/version"
 MANAGER = "ci-mlops"
 DEFAULT_MEMORY_MB = 512
@@ -52,11 +54,13 @@ def name_of(front: str, digest: str) -> str:
     return f"{front}-{digest.removeprefix('sha256:')[:12]}"
 
 
-def version_manifests(version: Version, settings: KubernetesTargetSettings) -> list[Manifest]:
+def version_manifests(
+    version: Version, settings: KubernetesTargetSettings, *, needed: int = 0
+) -> list[Manifest]:
     """Return everything that is a version's own, in the order in which it is applied."""
     return [
         service(version.name, settings, selected=version),
-        deployment(version, settings),
+        deployment(version, settings, needed=needed),
         autoscaler(version, settings),
         budget(version, settings),
     ]
@@ -69,10 +73,15 @@ def front_manifests(
     return [service(front, settings, selected=selected), network_policy(front, settings)]
 
 
-def deployment(version: Version, settings: KubernetesTargetSettings) -> Manifest:
-    """Return the Deployment: unprivileged, read-only, and never fewer pods than `replicas`."""
+def deployment(
+    version: Version, settings: KubernetesTargetSettings, *, needed: int = 0
+) -> Manifest:
+    """Return the Deployment: unprivileged, read-only, and never fewer pods than `replicas`.
+
+    It begins with as many pods as are `needed`, as long as its autoscaler may keep them.
+    """
     spec = {
-        "replicas": settings.replicas,
+        "replicas": max(settings.replicas, min(needed, at_most(settings))),
         "minReadySeconds": 2,
         "progressDeadlineSeconds": deadline_s(settings),
         "revisionHistoryLimit": 1,
@@ -131,8 +140,17 @@ def pod(version: Version, settings: KubernetesTargetSettings) -> Manifest:
     }
 
 
-def service(name: str, settings: KubernetesTargetSettings, *, selected: Version | None) -> Manifest:
-    """Return a Service that selects a version; none at all where nothing is live yet."""
+def service(
+    name: str,
+    settings: KubernetesTargetSettings,
+    *,
+    selected: Version | None,
+    beside: Version | None = None,
+) -> Manifest:
+    """Return a Service that selects a version; none at all where nothing is live yet.
+
+    With another one `beside` it, it selects every pod of the environment.
+    """
     port = {"name": "http", "port": settings.port, "targetPort": "http", "protocol": "TCP"}
     made: Manifest = {
         "apiVersion": "v1",
@@ -146,14 +164,19 @@ def service(name: str, settings: KubernetesTargetSettings, *, selected: Version 
             "annotations": {DIGEST: selected.digest},
         }
         made["spec"]["selector"] = _own_labels(selected)
+    if selected is not None and beside is not None:
+        made["metadata"]["annotations"][SHARE] = beside.digest
+        made["spec"]["selector"] = _common_labels(selected.front)
     return made
 
 
-def autoscaler(version: Version, settings: KubernetesTargetSettings) -> Manifest:
-    """Return the HorizontalPodAutoscaler of a version."""
+def autoscaler(
+    version: Version, settings: KubernetesTargetSettings, *, exactly: int | None = None
+) -> Manifest:
+    """Return the HorizontalPodAutoscaler of a version, or one that keeps `exactly` so many pods."""
     spec = {
-        "minReplicas": settings.replicas,
-        "maxReplicas": max(settings.replicas, settings.max_replicas),
+        "minReplicas": exactly or settings.replicas,
+        "maxReplicas": exactly or at_most(settings),
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": version.name},
         "targetCPUUtilizationPercentage": settings.cpu_percent,
     }
@@ -195,7 +218,7 @@ def inference_service(version: Version, settings: KubernetesTargetSettings) -> l
     (container,) = inner["containers"]
     predictor = {
         "minReplicas": settings.replicas,
-        "maxReplicas": max(settings.replicas, settings.max_replicas),
+        "maxReplicas": at_most(settings),
         "containers": [{**container, "name": "kserve-container"}],
         "volumes": inner["volumes"],
     }
@@ -210,7 +233,7 @@ def rollout(version: Version, settings: KubernetesTargetSettings) -> list[Manife
     """
     made = deployment(version, settings)
     spec = {key: value for key, value in made["spec"].items() if key != "strategy"}
-    labels = {"app.kubernetes.io/instance": version.front}
+    labels = _common_labels(version.front)
     spec["selector"] = {"matchLabels": labels}
     steps = [{"setWeight": 10}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]
     canary, stable = f"{version.front}-canary", f"{version.front}-stable"
@@ -234,6 +257,24 @@ def deadline_s(settings: KubernetesTargetSettings) -> int:
     return max(10, round(settings.verify.ready_within_s))
 
 
+def at_most(settings: KubernetesTargetSettings) -> int:
+    """Return how many pods a version may have."""
+    return max(settings.replicas, settings.max_replicas)
+
+
+def pods_for(percent: int, beside: int, most: int) -> int:
+    """Return how many pods beside others get the share of requests that is nearest to a percentage.
+
+    Of two that are as near, the fewer.
+    """
+    return min(range(1, most + 1), key=lambda pods: abs(100 * pods / (pods + beside) - percent))
+
+
+def short(version: Version) -> str:
+    """Return what names and labels say of a digest."""
+    return version.digest.removeprefix("sha256:")[:12]
+
+
 def _manifest(
     api: str, kind: str, name: str, version: Version, spec: Mapping[str, Any]
 ) -> Manifest:
@@ -246,11 +287,12 @@ def _manifest(
     return {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": dict(spec)}
 
 
+def _common_labels(front: str) -> dict[str, str]:
+    return {"app.kubernetes.io/instance": front}
+
+
 def _own_labels(version: Version) -> dict[str, str]:
-    return {
-        "app.kubernetes.io/instance": version.front,
-        VERSION: version.digest.removeprefix("sha256:")[:12],
-    }
+    return {**_common_labels(version.front), VERSION: short(version)}
 
 
 def _labels(version: Version) -> dict[str, str]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -25,13 +26,23 @@ ENTRYPOINT ["python3", "/srv/bundle/foreign_server.py", "9000"]
 
 @pytest.fixture(scope="session", name="images")
 def _images(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("images")
+    return _built(tmp_path_factory.mktemp("images"), serving_base, {"1": "", "2": ""})
+
+
+@pytest.fixture(scope="session", name="other_image")
+def _other_image(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an image whose server predicts something else than it recorded."""
+    fault = ', "other predictions"'
+    return _built(tmp_path_factory.mktemp("images"), serving_base, {"3": fault})[0]
+
+
+def _built(folder: Path, serving_base: str, faults: dict[str, str]) -> list[str]:
     shutil.copyfile(FOREIGN, folder / "foreign_server.py")
     (folder / "recorded.json").write_text(RECORDED.model_dump_json(), encoding="utf-8")
     made = []
     with Docker.connected(os.environ) as daemon:
-        for version in ("1", "2"):
-            text = OWN.replace("VERSION_OF", version)
+        for version, fault in faults.items():
+            text = OWN.replace("VERSION_OF", version).replace('"9000"', f'"9000"{fault}')
             (folder / "Dockerfile").write_text(text, encoding="utf-8")
             made.append(
                 daemon.build(

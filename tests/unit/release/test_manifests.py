@@ -1,5 +1,6 @@
 """Manifests as servers of several versions want them, and as nobody may weaken them."""
 
+from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
@@ -86,6 +87,46 @@ def test_never_fewer_pods_than_were_asked_for() -> None:
     assert spec["progressDeadlineSeconds"] == 75
     scaler = manifests.autoscaler(VERSION, settings(replicas=6, max_replicas=4))["spec"]
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("percent", "beside", "most", "wanted"),
+    [
+        (10, 9, 20, 1),
+        (10, 2, 4, 1),  # 33 %, which is as little as one pod can make
+        (50, 2, 4, 2),
+        (90, 2, 4, 4),  # 67 %, which is as much as there may be
+        (60, 2, 4, 3),
+        (42, 1, 2, 1),  # 50 % is nearer than 67 %
+        (0, 3, 4, 1),
+        (5, 0, 4, 1),
+    ],
+)
+def test_as_many_pods_share_requests_as_come_nearest(
+    percent: int, beside: int, most: int, wanted: int
+) -> None:
+    assert manifests.pods_for(percent, beside, most) == wanted
+
+
+def test_a_service_that_shares_selects_all_versions_and_its_autoscaler_keeps_the_pods() -> None:
+    other = replace(VERSION, digest=f"sha256:{'cd' * 32}")
+    shared = manifests.service("f", settings(), selected=VERSION, beside=other)
+    assert shared["spec"]["selector"] == {"app.kubernetes.io/instance": "loans-production"}
+    assert shared["metadata"]["annotations"] == {
+        manifests.DIGEST: DIGEST,
+        manifests.SHARE: other.digest,
+    }
+    alone = manifests.service("f", settings(), selected=VERSION)
+    assert alone["spec"]["selector"][manifests.VERSION] == "abababababab"
+    assert manifests.SHARE not in alone["metadata"]["annotations"]
+    scaler = manifests.autoscaler(VERSION, settings(), exactly=1)["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("needed", "wanted"), [(0, 2), (1, 2), (3, 3), (9, 4)])
+def test_a_deployment_begins_with_the_pods_that_are_needed(needed: int, wanted: int) -> None:
+    spec = manifests.deployment(VERSION, settings(), needed=needed)["spec"]
+    assert spec["replicas"] == wanted
 
 
 def test_names_are_dns_labels() -> None:
