@@ -2,16 +2,14 @@
 
 import os
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from ci_mlops.containers import Docker
-from tests.unit.serving.test_conformance import FOREIGN, RECORDED, free_port
+from tests.registry import serving
+from tests.unit.serving.test_conformance import FOREIGN, RECORDED
 
 OWN = """\
 ARG BASE
@@ -60,33 +58,9 @@ def _built(folder: Path, serving_base: str, faults: dict[str, str]) -> list[str]
 @pytest.fixture(name="registry", scope="session")
 def _registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of Debian's docker-registry on loopback."""
-    tmp_path = tmp_path_factory.mktemp("registry")
-    port = free_port()
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/kept}}}}\n"
-        f"http: {{addr: 127.0.0.1:{port}}}\n",
-        encoding="utf-8",
-    )
     if shutil.which("docker-registry") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI has no docker-registry")
         pytest.skip("docker-registry is not installed")
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(config)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                requests.get(f"{url}/v2/", timeout=1).raise_for_status()
-                break
-            except requests.RequestException:
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}/team/twice"
-    finally:
-        process.terminate()
-        process.wait()
+    with serving(tmp_path_factory.mktemp("registry")) as address:
+        yield address

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import docker
 import pytest
 
 from ci_mlops.containers import Docker
@@ -27,12 +26,6 @@ from tests.integration.test_docker_target import CASE, Site, Traffic
 from tests.project import ci_mlops
 from tests.unit.serving.test_conformance import INPUTS, RECORDED
 
-PAUSE_IMAGE = "ci-mlops-test-pause:bookworm"
-PAUSE = """\
-ARG BASE
-FROM ${BASE}
-ENTRYPOINT ["sh", "-c", "trap exit TERM; sleep infinity & wait"]
-"""
 RELEASE = """
 release:
   production:
@@ -50,20 +43,10 @@ def _kubeconfig(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> 
     if not cluster.is_built():
         if os.environ.get("CI") == "true":
             pytest.fail("CI has no Kubernetes: see .ci/kubernetes")
+        cluster.TOLD.append("kubernetes: NONE, nothing of it was tested: run `sh .ci/kubernetes`")
         pytest.skip("run `sh .ci/kubernetes` once")
-    folder = tmp_path_factory.mktemp("pause")
-    (folder / "Dockerfile").write_text(PAUSE, encoding="utf-8")
-    engine = docker.from_env()
-    engine.images.build(
-        path=str(folder), buildargs={"BASE": serving_base}, tag=PAUSE_IMAGE, rm=True
-    )
-    try:
-        with cluster.running(tmp_path_factory.mktemp("cluster"), PAUSE_IMAGE) as found:
-            yield found
-    finally:
-        for one in engine.containers.list(all=True, filters={"label": "io.kubernetes.pod.name"}):
-            one.remove(force=True)
-        engine.close()
+    with cluster.running(tmp_path_factory.mktemp("cluster"), serving_base) as found:
+        yield found
 
 
 @contextmanager
