@@ -18,6 +18,12 @@ SHARE = "ci-mlops.io/share"
 """On the Service in front, while requests are shared: the digest that gets some of them."""
 VERSION = "ci-mlops.io/version"
 MANAGER = "ci-mlops"
+OURS = {
+    "app.kubernetes.io/name": "model-server",
+    "app.kubernetes.io/component": "model",
+    "app.kubernetes.io/managed-by": MANAGER,
+}
+HOST = "kubernetes.io/hostname"
 DEFAULT_MEMORY_MB = 512
 ENDPOINTS_S = 3
 """How long a pod that is to end still answers, until every client knows."""
@@ -110,6 +116,7 @@ def pod(version: Version, settings: KubernetesTargetSettings) -> Manifest:
             {"name": name, "value": value}
             for name, value in {**environment, **settings.environment}.items()
         ],
+        # No limit of processors: it would only slow answers while processors are idle.
         "resources": {
             "requests": {"cpu": f"{round(1000 * settings.cpus)}m", "memory": f"{memory}M"},
             "limits": {"memory": f"{2 * memory}M"},
@@ -135,6 +142,9 @@ def pod(version: Version, settings: KubernetesTargetSettings) -> Manifest:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_S,
+        "topologySpreadConstraints": [
+            _spread(version, over) for over in ("topology.kubernetes.io/zone", HOST)
+        ],
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
     }
@@ -196,9 +206,13 @@ def network_policy(front: str, settings: KubernetesTargetSettings) -> Manifest:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": front, "namespace": settings.namespace},
+        "metadata": {
+            "name": front,
+            "namespace": settings.namespace,
+            "labels": {**OURS, **_common_labels(front)},
+        },
         "spec": {
-            "podSelector": {"matchLabels": {"app.kubernetes.io/instance": front}},
+            "podSelector": {"matchLabels": _common_labels(front)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": ingress,
             "egress": [],
@@ -212,6 +226,7 @@ def network_policy(front: str, settings: KubernetesTargetSettings) -> Manifest:
 def inference_service(version: Version, settings: KubernetesTargetSettings) -> list[Manifest]:
     """Return a KServe InferenceService, whose custom predictor is the image.
 
+    As plain Deployments: Knative takes no lifecycle of a container, and no port of that name.
     Source: https://kserve.github.io/website/docs/model-serving/predictive-inference/frameworks/custom-predictor
     """
     inner = pod(version, settings)
@@ -219,34 +234,48 @@ def inference_service(version: Version, settings: KubernetesTargetSettings) -> l
     predictor = {
         "minReplicas": settings.replicas,
         "maxReplicas": at_most(settings),
+        **inner,
         "containers": [{**container, "name": "kserve-container"}],
-        "volumes": inner["volumes"],
     }
     api = "serving.kserve.io/v1beta1"
-    return [_manifest(api, "InferenceService", version.front, version, {"predictor": predictor})]
+    made = _manifest(api, "InferenceService", version.front, version, {"predictor": predictor})
+    made["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = "RawDeployment"
+    return [made]
 
 
 def rollout(version: Version, settings: KubernetesTargetSettings) -> list[Manifest]:
-    """Return an Argo Rollout that shifts traffic in steps, with its two Services.
+    """Return an Argo Rollout that shifts traffic in steps, and what stands around it.
 
+    Clients use the Service in front, which reaches the pods of both versions; the controller lets
+    the two others select one version each.
     Source: https://argo-rollouts.readthedocs.io/en/stable/features/specification/
     """
+    api, front, labels = "argoproj.io/v1alpha1", version.front, _common_labels(version.front)
     made = deployment(version, settings)
     spec = {key: value for key, value in made["spec"].items() if key != "strategy"}
-    labels = _common_labels(version.front)
     spec["selector"] = {"matchLabels": labels}
     steps = [{"setWeight": 10}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]
-    canary, stable = f"{version.front}-canary", f"{version.front}-stable"
+    canary, stable = f"{front}-canary", f"{front}-stable"
     spec["strategy"] = {
         "canary": {"canaryService": canary, "stableService": stable, "steps": steps}
     }
     services = []
-    for name in (canary, stable):
+    for name in (front, canary, stable):
         one = service(name, settings, selected=version)
         one["spec"]["selector"] = labels
         services.append(one)
-    api = "argoproj.io/v1alpha1"
-    return [*services, _manifest(api, "Rollout", version.front, version, spec)]
+    scaler, budgeted = autoscaler(version, settings), budget(version, settings)
+    scaler["spec"]["scaleTargetRef"] = {"apiVersion": api, "kind": "Rollout", "name": front}
+    budgeted["spec"]["selector"] = {"matchLabels": labels}
+    for one in (scaler, budgeted):
+        one["metadata"]["name"] = front
+    return [
+        *services,
+        _manifest(api, "Rollout", front, version, spec),
+        scaler,
+        budgeted,
+        network_policy(front, settings),
+    ]
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -296,7 +325,7 @@ def _own_labels(version: Version) -> dict[str, str]:
 
 
 def _labels(version: Version) -> dict[str, str]:
-    return {"app.kubernetes.io/managed-by": MANAGER, **_own_labels(version)}
+    return {**OURS, "app.kubernetes.io/version": short(version), **_own_labels(version)}
 
 
 def _scraped(version: Version, settings: KubernetesTargetSettings) -> dict[str, str]:
@@ -305,6 +334,16 @@ def _scraped(version: Version, settings: KubernetesTargetSettings) -> dict[str, 
         "prometheus.io/scrape": "true",
         "prometheus.io/path": "/metrics",
         "prometheus.io/port": str(settings.container_port),
+    }
+
+
+def _spread(version: Version, over: str) -> Manifest:
+    """Keep the pods of a version on different nodes, or in different zones, where possible."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": over,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": _own_labels(version)},
     }
 
 
