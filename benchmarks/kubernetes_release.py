@@ -40,7 +40,7 @@ from tests.conftest import BASE_IMAGE, clean_environ
 from tests.unit.release.file_target import intent
 
 RESULTS = Path(__file__).parent / "results" / "kubernetes_release.json"
-RATE = 50
+RATE = 30
 """Requests a second, of all clients together."""
 REPLICAS = 2
 SHARES = (10, 50)

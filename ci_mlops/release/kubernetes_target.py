@@ -274,8 +274,9 @@ class KubernetesTarget:
 
         self._claim(fence, change)
         if alone:
+            # Whether its own pods are ready is not asked: somebody may be about to mend just that.
             self._wait(
-                lambda: self._is_alone(alone[-1]), f"others than it stand behind {self.front}"
+                lambda: self._behind(alone[-1]) != (), f"others than it stand behind {self.front}"
             )
 
     def _is_alone(self, version: Version) -> bool:

@@ -127,7 +127,13 @@ def pod(version: Version, settings: KubernetesTargetSettings) -> Manifest:
             "failureThreshold": deadline_s(settings),
         },
         "readinessProbe": {**_probe("/v2/health/ready"), "periodSeconds": 2, "failureThreshold": 2},
-        "livenessProbe": {**_probe("/v2/health/live"), "periodSeconds": 10, "failureThreshold": 3},
+        # Patient: one that is only busy is better taken out for a while than killed.
+        "livenessProbe": {
+            **_probe("/v2/health/live"),
+            "timeoutSeconds": 10,
+            "periodSeconds": 10,
+            "failureThreshold": 6,
+        },
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(ENDPOINTS_S)]}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -225,7 +225,18 @@ def test_a_share_that_somebody_left_is_ended_by_whoever_comes_next(
             target.stop(images[1], 44)
         assert asking.failed == []
         assert target.live() == front
-        target.stop(images[0], 45)
+        target.start(images[1], 45)
+        target.share(images[1], 50, 45)
+
+        def nobody(deployment: dict[str, Any]) -> None:
+            deployment["spec"]["replicas"] = 0
+
+        name = manifests.name_of(target.front, images[0])
+        target._namespace.change("apps/v1", "Deployment", name, 45, nobody)
+        target.start(images[1], 46)
+        assert target._behind(target._named(images[0])) == (0,), "also where no live pod is ready"
+        target.stop(images[1], 46)
+        target.stop(images[0], 46)
 
 
 def test_a_version_is_started_with_as_many_pods_as_it_relieves(

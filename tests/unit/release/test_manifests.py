@@ -81,6 +81,15 @@ def test_a_pod_has_time_to_start_and_to_end() -> None:
     assert pod["terminationGracePeriodSeconds"] > lasts + 30, "what was asked is still answered"
 
 
+def test_a_pod_that_is_only_busy_is_taken_out_long_before_it_is_killed() -> None:
+    (container,) = manifests.pod(VERSION, settings())["containers"]
+    out, killed = (
+        one["periodSeconds"] * one["failureThreshold"]
+        for one in (container["readinessProbe"], container["livenessProbe"])
+    )
+    assert (out, killed) == (4, 60)
+
+
 def test_pods_of_a_version_are_spread_over_zones_and_nodes() -> None:
     spread = manifests.pod(VERSION, settings())["topologySpreadConstraints"]
     assert [one["topologyKey"] for one in spread] == [
