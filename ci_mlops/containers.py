@@ -2,9 +2,10 @@
 
 import contextlib
 import io
+import socket
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,31 @@ class Docker:
         finally:
             container.remove(force=True)
 
+    @contextlib.contextmanager
+    def session(self, container: Any, program: Sequence[str]) -> Iterator[tuple[str, int | None]]:
+        """Run a program in a container, as root, for as long as a connection is open.
+
+        Yields its first line and None; its last words and its exit code where it ended without a
+        line. Its input ends with the connection, and the connection with this process, however it
+        ends. Raises what `faults` names.
+        """
+        from docker.utils.socket import frames_iter
+
+        api = self.client.api
+        made = api.exec_create(container.id, list(program), stdin=True, user="root")["Id"]
+        held = api.exec_start(made, socket=True)
+        try:
+            said = {1: b"", 2: b""}
+            for stream, piece in frames_iter(held, tty=False):
+                said[stream] += piece
+                if b"\n" in said[1]:
+                    yield said[1].decode("utf-8", "replace").partition("\n")[0], None
+                    return
+            words = (said[2] or said[1]).decode("utf-8", "replace").strip()
+            yield words, int(api.exec_inspect(made)["ExitCode"] or 0)
+        finally:
+            _hang_up(held)
+
     def remove(self, image: Image) -> None:
         """Remove an image, unless something still needs it."""
         from docker.errors import APIError
@@ -314,6 +340,28 @@ def hardened(user: str) -> dict[str, Any]:
         "tmpfs": {"/tmp": "size=64m"},  # noqa: S108 - inside the container
         "pids_limit": PROCESSES,
     }
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """Return what a call to a daemon may raise, also while the daemon goes down."""
+    from docker.errors import DockerException
+    from urllib3.exceptions import HTTPError
+
+    return (DockerException, HTTPError, OSError)
+
+
+def first_line(fault: Exception) -> str:
+    """Return what a fault says, on one line."""
+    lines = str(fault).splitlines()
+    return lines[0][:300] if lines else type(fault).__name__
+
+
+def _hang_up(held: Any) -> None:
+    """End a connection that the SDK took over; it keeps what has to be closed to itself."""
+    with contextlib.suppress(OSError):
+        getattr(held, "_sock", held).shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        held._response.close()  # noqa: SLF001
 
 
 def is_root(user: str) -> bool:

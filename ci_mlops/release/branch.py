@@ -65,6 +65,8 @@ class Branch:
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
     _random: random.Random = field(default_factory=random.Random)
+    _tip: str = ""
+    """The commit of the branch that was fetched last."""
 
     @property
     def ref(self) -> str:
@@ -106,9 +108,12 @@ class Branch:
         if not listed.output.strip():
             return ""
         shallow = (self.folder / "shallow").is_file()
+        if listed.output.split()[0] == self._tip and not (whole and shallow):
+            return self._tip
         how = ["--depth=1"] if not whole else ["--unshallow"] if shallow else []
         self._git("fetch", "--quiet", "--no-tags", *how, self.remote, f"+{self.ref}:{self.ref}")
-        return self._git("rev-parse", self.ref).output.strip()
+        self._tip = self._git("rev-parse", self.ref).output.strip()
+        return self._tip
 
     def _commit(self, tree: str, tip: str, message: str) -> str:
         who = f"ci-mlops <ci-mlops@users.noreply.github.com> {int(self.now())} +0000"
