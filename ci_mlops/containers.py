@@ -110,7 +110,7 @@ class Docker:
             raise _unreachable(fault) from fault
         try:
             client.ping()
-        except (DockerException, OSError) as fault:
+        except faults() as fault:
             client.close()
             raise _unreachable(fault) from fault
         remote = urlsplit(where)
@@ -179,6 +179,8 @@ class Docker:
                 f"image {reference} is neither here nor in a registry: {fault.explanation}",
                 remedy="Build it, or log in to its registry",
             ) from fault
+        except faults() as fault:
+            raise _unreachable(fault) from fault
         config = found.attrs["Config"]
         return Image(
             digest=found.id,
@@ -216,25 +218,23 @@ class Docker:
 
     def has(self, digest: str) -> bool:
         """Whether an image is here. Raises OutsideError where the daemon does not say."""
-        from docker.errors import DockerException, ImageNotFound
+        from docker.errors import ImageNotFound
 
         try:
             self.client.images.get(digest)
         except ImageNotFound:
             return False
-        except DockerException as fault:
+        except faults() as fault:
             raise _unreachable(fault) from fault
         return True
 
     def push(self, digest: str, repository: str, tag: str) -> None:
         """Push an image. Raises OutsideError with what the registry says."""
-        from docker.errors import DockerException
-
         try:
             self.client.images.get(digest).tag(repository, tag)
             told = self.client.images.push(repository, tag, stream=True, decode=True)
             wrong = next((one["error"] for one in told if "error" in one), "")
-        except DockerException as fault:
+        except faults() as fault:
             wrong = str(fault)
         if wrong:
             raise OutsideError(
@@ -244,11 +244,9 @@ class Docker:
 
     def pull(self, repository: str, tag: str) -> None:
         """Pull an image. Raises OutsideError with what the registry says."""
-        from docker.errors import DockerException
-
         try:
             self.client.images.pull(repository, tag=tag)
-        except DockerException as fault:
+        except faults() as fault:
             said = str(fault).splitlines()[0][:300]
             raise OutsideError(
                 f"{repository}:{tag[:12]} cannot be pulled: {said}",
@@ -257,41 +255,40 @@ class Docker:
 
     def manifest_digest(self, repository: str, tag: str) -> str:
         """Return the digest by which a registry knows an image. Raises OutsideError."""
-        from docker.errors import DockerException
-
         try:
             return str(self.client.images.get_registry_data(f"{repository}:{tag}").id)
-        except DockerException as fault:
+        except faults() as fault:
             said = str(fault).splitlines()[0][:300]
             raise OutsideError(f"{repository}:{tag[:12]} is not in the registry: {said}") from fault
 
     def copy(self, digest: str, source: "Docker") -> None:
         """Take an image over from another daemon. Raises OutsideError."""
-        from docker.errors import DockerException
-
         try:
             with tempfile.TemporaryFile() as archive:
                 for piece in source.client.images.get(digest).save():
                     archive.write(piece)
                 archive.seek(0)
                 self.client.images.load(archive)
-        except DockerException as fault:
+        except faults() as fault:
             raise OutsideError(f"{digest[:19]} cannot be brought to the host: {fault}") from fault
 
     def file(self, digest: str, path: str) -> bytes:
-        """Return a file of an image. Raises CannotLook where there is none."""
-        from docker.errors import DockerException, NotFound
+        """Return a file of an image. Raises CannotLook where there is none, else OutsideError."""
+        from docker.errors import DockerException
 
-        container = self.client.containers.create(digest, command=["true"])
         try:
-            pieces, _ = container.get_archive(path)
-            with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
-                file = tar.extractfile(tar.getmembers()[0])
-                return file.read() if file else b""
-        except (NotFound, DockerException) as fault:
+            container = self.client.containers.create(digest, command=["true"])
+            try:
+                pieces, _ = container.get_archive(path)
+                with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
+                    file = tar.extractfile(tar.getmembers()[0])
+                    return file.read() if file else b""
+            finally:
+                container.remove(force=True)
+        except DockerException as fault:
             raise CannotLook("is not in the image", place=path) from fault
-        finally:
-            container.remove(force=True)
+        except faults() as fault:
+            raise _unreachable(fault) from fault
 
     @contextlib.contextmanager
     def session(self, container: Any, program: Sequence[str]) -> Iterator[tuple[str, int | None]]:
@@ -370,9 +367,9 @@ def is_root(user: str) -> bool:
 
 
 def _unreachable(fault: Exception) -> OutsideError:
-    said = str(fault).splitlines()[0][:300] if str(fault) else type(fault).__name__
     return OutsideError(
-        f"no Docker daemon answers: {said}", remedy="Start one, or name it in DOCKER_HOST"
+        f"no Docker daemon answers: {first_line(fault)}",
+        remedy="Start one, or name it in DOCKER_HOST",
     )
 
 

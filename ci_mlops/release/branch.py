@@ -21,6 +21,7 @@ from ci_mlops.github import Workflow
 TRIES = 60
 STALE_LOCK_S = 60.0
 """A lock file in a remote on disk that is older was left by a writer that was killed."""
+FULL = "No space left on device"
 MOVED = ("stale info", "fetch first", "non-fast-forward", "[rejected]", "cannot lock ref")
 
 Added = TypeVar("Added")
@@ -85,8 +86,9 @@ class Branch:
             added, commit = made(tip)
             pushed = self._push(commit, tip) if commit else None
             if pushed is None:
+                self._tip = commit or tip
                 return added
-            if not any(word in pushed for word in MOVED):
+            if FULL in pushed or not any(word in pushed for word in MOVED):
                 raise OutsideError(f"{self.called} at {self.remote} cannot be written: {pushed}")
             self._break_stale_lock()
             self.sleep(self._random.uniform(0, min(2.0, 0.05 * 1.3**attempt)))
