@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
@@ -48,12 +50,18 @@ def _images(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> list
 
 @pytest.fixture(name="registry", scope="session")
 def _registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of Debian's docker-registry on loopback."""
-    tmp_path = tmp_path_factory.mktemp("registry")
+    """Yield the address of a repository in Debian's docker-registry on loopback."""
+    with registry_in(tmp_path_factory.mktemp("registry")) as (repository, _):
+        yield repository
+
+
+@contextmanager
+def registry_in(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Yield a repository's address, and the registry's process."""
     port = free_port()
-    config = tmp_path / "registry.yml"
+    config = folder / "registry.yml"
     config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/kept}}}}\n"
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/kept}}}}\n"
         f"http: {{addr: 127.0.0.1:{port}}}\n",
         encoding="utf-8",
     )
@@ -75,7 +83,7 @@ def _registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 break
             except requests.RequestException:
                 time.sleep(0.05)
-        yield f"127.0.0.1:{port}/team/twice"
+        yield f"127.0.0.1:{port}/team/twice", process
     finally:
         process.terminate()
         process.wait()
