@@ -137,7 +137,7 @@ def environment(folder: Path, stack: contextlib.ExitStack) -> tuple[Release, lis
         (folder / name).mkdir()
     docker = stack.enter_context(Docker.connected(os.environ))
     images = built(docker, folder / "images")
-    repository = stack.enter_context(registry.serving(folder / "registry"))
+    repository = stack.enter_context(registry.serving(folder / "registry")).repository
     kubeconfig = stack.enter_context(cluster.running(folder / "cluster", BASE_IMAGE))
     verify = VerifySettings(requests=20, max_slowdown_percent=None, ready_within_s=90)
     settings = KubernetesTargetSettings(

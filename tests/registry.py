@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -11,14 +12,27 @@ import requests
 from tests.unit.serving.test_conformance import free_port
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A registry that runs."""
+
+    host: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def repository(self) -> str:
+        """The address of a repository in it."""
+        return f"{self.host}/team/twice"
+
+
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Run a registry that keeps what it has below a folder; yield a repository's address."""
-    port = free_port()
+def serving(folder: Path, *, auth: str = "") -> Iterator[Served]:
+    """Run a registry that keeps what it has below a folder; `auth` is a line of its settings."""
+    host = f"127.0.0.1:{free_port()}"
     config = folder / "registry.yml"
     config.write_text(
         f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/kept}}}}\n"
-        f"http: {{addr: 127.0.0.1:{port}}}\n",
+        f"http: {{addr: {host}}}\n{auth}",
         encoding="utf-8",
     )
     process = subprocess.Popen(
@@ -27,15 +41,14 @@ def serving(folder: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             try:
-                requests.get(f"{url}/v2/", timeout=1).raise_for_status()
-                break
+                if requests.get(f"http://{host}/v2/", timeout=1).status_code in {200, 401}:
+                    break
             except requests.RequestException:
                 time.sleep(0.05)
-        yield f"127.0.0.1:{port}/team/twice"
+        yield Served(host=host, process=process)
     finally:
         process.terminate()
         process.wait()

@@ -51,9 +51,14 @@ class Release:
     told: Callable[[str], None] = lambda _: None
     """Hears each of STEPS before it is taken."""
     abandoned_after_s: float = 1800.0
-    """A promotion that has not ended for so long is taken back by the next one."""
+    """A promotion that has not ended for so long is taken back by the next one.
+
+    Its age alone, by two clocks of which one may be wrong, is not enough: it must also have been
+    seen to stand still for a tenth of that time.
+    """
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
 
     def promote(
         self, intent: Entry, *, is_older: Callable[[str], bool], again: bool = False
@@ -112,7 +117,7 @@ class Release:
         known = state.end_of(intent.id)
         current = state.environment(intent.environment)
         if known is None and current.pending is None and current.live == intent.to:
-            known = self.ledger.live_at(intent.environment, self.now())
+            known = self.ledger.live(intent.environment)
         return Ended(written=known, repeated=True) if known else None
 
     def _refuse(self, intent: Entry, state: State, kind: Kind, reason: str) -> Ended:
@@ -202,7 +207,7 @@ class Release:
 
     def _turn(self, intent: Entry) -> tuple[Entry, State]:
         """Wait for other promotions to end; go on with one of the same digest as one's own."""
-        begun = time.monotonic()
+        seen, since = 0, self.clock()
         while True:
             state = self.ledger.state()
             pending = state.environment(intent.environment).pending
@@ -212,11 +217,18 @@ class Release:
             entry = pending.entry
             if entry.id == intent.id or entry.to == intent.to:
                 return entry, state
-            age = (self.now() - time_of(entry.when)).total_seconds()
-            if max(age, time.monotonic() - begun) > self.abandoned_after_s:
+            if pending.sequence != seen:
+                seen, since = pending.sequence, self.clock()
+            if self._is_abandoned(entry, self.clock() - since):
                 self._take_back(pending, f"{entry.who} abandoned it")
             else:
                 self.sleep(POLL_S)
+
+    def _is_abandoned(self, entry: Entry, seen_s: float) -> bool:
+        """Whether nobody is behind a promotion that was seen to stand still for so long."""
+        age = (self.now() - time_of(entry.when)).total_seconds()
+        limit = self.abandoned_after_s
+        return seen_s > limit or (age > limit and seen_s > limit / 10)
 
     def _take_back(self, pending: Written, reason: str) -> Ended:
         """End somebody's promotion: first in the ledger, whose number then fences that one off."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_mlops.containers import Docker
-from tests.registry import serving
+from tests import registry
 from tests.unit.serving.test_conformance import FOREIGN, RECORDED
 
 OWN = """\
@@ -57,10 +57,10 @@ def _built(folder: Path, serving_base: str, faults: dict[str, str]) -> list[str]
 
 @pytest.fixture(name="registry", scope="session")
 def _registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of Debian's docker-registry on loopback."""
+    """Yield the address of a repository in Debian's docker-registry on loopback."""
     if shutil.which("docker-registry") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI has no docker-registry")
         pytest.skip("docker-registry is not installed")
-    with serving(tmp_path_factory.mktemp("registry")) as address:
-        yield address
+    with registry.serving(tmp_path_factory.mktemp("registry")) as served:
+        yield served.repository

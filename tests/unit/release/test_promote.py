@@ -14,12 +14,14 @@ import pytest
 from ci_mlops.command import Commands
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
-from ci_mlops.release.entry import Entry, Written
+from ci_mlops.release import history
+from ci_mlops.release.entry import Entry, Written, moment
 from ci_mlops.release.ledger import Ledger, ledger_at
 from ci_mlops.release.promote import STEPS, Ended, Release
 from ci_mlops.release.target import Phase, Slot
 from tests.conftest import clean_environ
 from tests.unit.release.file_target import FileTarget, bad_if, good, intent, main
+from tests.unit.release.git_daemon import GitDaemon
 
 HOUR_AGO = "2026-11-23T09:00:00Z"
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -224,13 +226,93 @@ def test_a_rollback_takes_back_what_has_not_ended(ledger: Ledger, target: FileTa
 # --- others -------------------------------------------------------------------------------------
 
 
+class Waiting:
+    """Time that passes while somebody waits, and a clock on the wall that may be wrong."""
+
+    def __init__(self, wall: datetime = NOW) -> None:
+        self.wall = wall
+        self.waited = 0.0
+
+    def options(self) -> dict[str, Any]:
+        times: dict[str, Any] = {"sleep": self.sleep, "clock": lambda: self.waited}
+        return {**times, "now": self.now, "abandoned_after_s": 20.0}
+
+    def sleep(self, seconds: float) -> None:
+        self.waited += seconds
+
+    def now(self) -> datetime:
+        return self.wall + timedelta(seconds=self.waited)
+
+
+@pytest.mark.parametrize("off", [timedelta(days=-1), timedelta(), timedelta(days=1)])
+def test_a_wrong_clock_takes_nothing_from_who_is_at_work(
+    ledger: Ledger, target: FileTarget, off: timedelta
+) -> None:
+    promote(ledger, target, "p1", "a")
+    ledger.append(intent("p2", "b", when=moment(NOW)))
+    time = Waiting(NOW + off)
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if time.waited == 2:
+            ledger.append(intent("p2", "b").model_copy(update={"kind": "promoted"}))
+
+    assert promote(ledger, target, "p3", "c", **{**time.options(), "sleep": sleep}).kind
+    assert story(ledger)[2:4] == ["intent p2 b", "promoted p2 b"]
+
+
+@pytest.mark.parametrize(
+    ("off", "waited"), [(timedelta(days=-1), 22), (timedelta(), 22), (timedelta(days=1), 4)]
+)
+def test_who_died_is_not_waited_for_for_ever_whatever_the_clock_says(
+    ledger: Ledger, target: FileTarget, off: timedelta, waited: int
+) -> None:
+    promote(ledger, target, "p1", "a")
+    ledger.append(intent("p2", "b", when=moment(NOW)))
+    time = Waiting(NOW + off)
+    promote(ledger, target, "p3", "c", **time.options())
+    assert time.waited == waited
+    assert story(ledger)[3] == "rolled_back p2 a"
+
+
+def test_each_promotion_that_is_waited_for_has_its_own_time(
+    ledger: Ledger, target: FileTarget
+) -> None:
+    promote(ledger, target, "p1", "a")
+    ledger.append(intent("p2", "b", when=moment(NOW)))
+    time = Waiting(NOW - timedelta(days=1))
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if time.waited == 16:  # another one was faster than us
+            ledger.append(intent("p2", "b").model_copy(update={"kind": "promoted"}))
+            ledger.append(intent("p4", "d", when=moment(NOW)))
+        if time.waited == 30:
+            ledger.append(intent("p4", "d").model_copy(update={"kind": "promoted"}))
+
+    promote(ledger, target, "p3", "c", **{**time.options(), "sleep": sleep})
+    assert story(ledger)[2:6] == ["intent p2 b", "promoted p2 b", "intent p4 d", "promoted p4 d"]
+
+
+def test_what_is_live_is_told_by_numbers_and_not_by_clocks(
+    ledger: Ledger, target: FileTarget
+) -> None:
+    tomorrow = Waiting(datetime.now(UTC) + timedelta(days=1))
+    promote(ledger, target, "p1", "a")
+    promote(ledger, target, "p2", "b", now=tomorrow.now)
+    again = promote(ledger, target, "p3", "b")
+    assert (again.repeated, again.written.entry.id) == (True, "p2")
+    now = history.live(ledger, "production", None)
+    assert (now.entry.id, now.entry.to[7]) == ("p2", "b")
+
+
 def test_an_abandoned_promotion_is_taken_back_and_fenced_off(
     ledger: Ledger, target: FileTarget
 ) -> None:
     promote(ledger, target, "p1", "a")
     abandoned = ledger.append(intent("p2", "b", when=HOUR_AGO))
     target.start(f"sha256:{'b' * 64}", abandoned.sequence)
-    ended = promote(ledger, target, "p3", "c", now=lambda: NOW)
+    ended = promote(ledger, target, "p3", "c", **Waiting().options())
     assert ended.kind == "promoted"
     assert story(ledger)[2:] == [
         "intent p2 b",
@@ -248,7 +330,7 @@ def test_a_promoter_that_slept_too_long_does_no_harm(ledger: Ledger, target: Fil
     def overtaken(step: str) -> None:
         if step == "switch":
             with ledger_at(ledger.remote, ledger.commands) as theirs:
-                later = release(theirs, target, now=lambda: datetime.now(UTC) + timedelta(days=1))
+                later = release(theirs, target, **Waiting(datetime.now(UTC)).options())
                 later.promote(intent("p3", "c"), is_older=lambda _: False)
 
     ended = promote(ledger, target, "p2", "b", told=overtaken)
@@ -317,10 +399,36 @@ def test_killed_at_every_step_and_resumed(
 def test_killed_and_never_resumed(ledger: Ledger, target: FileTarget, step: str) -> None:
     promote(ledger, target, "p1", "a")
     killed(target.path.parent, step, "promote", "p2", "b")
-    late = datetime.now(UTC) + timedelta(hours=1)
-    assert promote(ledger, target, "p3", "c", now=lambda: late).kind == "promoted"
+    late = Waiting(datetime.now(UTC) + timedelta(hours=1))
+    assert promote(ledger, target, "p3", "c", **late.options()).kind == "promoted"
     assert story(ledger)[2:4] == ["intent p2 b", "rolled_back p2 a"]
     assert target.read()["live"][7] == "c"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_git_server_that_is_gone_is_one_line_and_the_same_command_goes_on(
+    ledger: Ledger, target: FileTarget, commands: Commands, step: str
+) -> None:
+    server = GitDaemon(Path(ledger.remote))
+
+    def told(reached: str) -> None:
+        if reached == step:
+            server.stop()
+
+    with server, ledger_at(server.url, commands) as served:
+        promote(served, target, "p1", "a")
+        if step == "drill":  # nothing is written between it and the end
+            step = "end"
+        with pytest.raises(OutsideError, match="git://127") as caught:
+            promote(served, target, "p2", "b", told=told)
+        assert "\n" not in str(caught.value)
+        assert caught.value.exit_code == 4
+        server.start()
+        assert promote(served, target, "p2", "b").kind == "promoted"
+        assert story(served)[2:] == ["intent p2 b", "promoted p2 b"]
+        live = target.live()
+        assert live is not None
+        assert live.digest == served.state().environment("production").live
 
 
 def test_promoters_that_race_take_their_turns(ledger: Ledger, target: FileTarget) -> None:
