@@ -60,6 +60,8 @@ frontend clients
     http-request set-var(txn.live) str(digest),map({map})
     acl asks path {path}
     http-request return status 200 content-type text/plain lf-string "%[var(txn.live)]" if asks
+    http-request set-var(txn.percent) str(percent),map({map},0),add(0)
+    use_backend %[str(other),map({map})] if {{ rand(100),sub(txn.percent) lt 0 }}
     use_backend %[str(slot),map({map})]
 """
 BACKEND = """\
@@ -86,6 +88,8 @@ class _State:
     """Digests by slot."""
     slot: str = SLOTS[0]
     """The one that requests go to."""
+    percent: int = 0
+    """How many of a hundred go to the other one."""
 
 
 @dataclass(kw_only=True)
@@ -111,11 +115,12 @@ class DockerTarget:
 
     def start(self, digest: str, fence: int) -> Slot:
         """Start a container beside what is live; see `target.Target`."""
-        with self._obeying(fence):
+        with self._obeying(fence) as state:
             found = self._running(digest)
             if found is None:
                 live = self.live()
                 kept = {digest, live.digest if live else ""}
+                kept |= {state.slots[_other(state.slot)]} if state.percent else set()
                 for other in self._containers():
                     if other.labels[DIGEST] not in kept:
                         self._end(other)
@@ -134,6 +139,7 @@ class DockerTarget:
             # The files first: whoever dies here, HAProxy starts again with what was meant.
             slots = {**state.slots, slot: digest}
             self._write(_State(fence=fence, slots=slots, slot=slot))
+            self._tell(f"set map {FOLDER}/{MAP} percent 0")
             self._tell(f"set server {slot}/one fqdn {self._name_of(digest)}")
             address = container.attrs["NetworkSettings"]["Networks"][self.name]["IPAddress"]
             self._wait(lambda: f" {address} " in self._tell(f"show servers state {slot}"), digest)
@@ -141,6 +147,36 @@ class DockerTarget:
             self._tell(f"set map {FOLDER}/{MAP} digest {digest}")
             self._wait(lambda: (self.live() or Slot(digest="", url="")).digest == digest, digest)
             return Slot(digest=digest, url=self._front())
+
+    def share(self, digest: str, percent: int, fence: int) -> int:
+        """Let HAProxy send a part of the requests to a container; see `target.Sharing`."""
+        with self._obeying(fence) as state:
+            container, live = self._running(digest), self.live()
+            if container is None or live is None or live.digest == digest:
+                raise OutsideError(f"{digest[:19]} does not run beside something that is live")
+            slot = next((s for s in SLOTS if state.slots[s] == live.digest), state.slot)
+            other = _other(slot)
+            slots = {slot: live.digest, other: digest}
+            # The files first, as a switch does.
+            self._write(_State(fence=fence, slots=slots, slot=slot, percent=percent))
+            address = container.attrs["NetworkSettings"]["Networks"][self.name]["IPAddress"]
+            if f" {address} " not in self._tell(f"show servers state {other}"):
+                self._tell(f"set map {FOLDER}/{MAP} percent 0")
+            self._tell(f"set server {other}/one fqdn {self._name_of(digest)}")
+            self._wait(lambda: f" {address} " in self._tell(f"show servers state {other}"), digest)
+            self._tell(f"set map {FOLDER}/{MAP} other {other}")
+            self._tell(f"set map {FOLDER}/{MAP} percent {percent}")
+            if f" percent {percent} " not in self._tell(f"show map {FOLDER}/{MAP}"):
+                raise OutsideError(
+                    f"HAProxy does not send {percent} % to {digest[:19]}",
+                    remedy=f"Restart {self.name}-proxy once: an older version of us configured it",
+                )
+            return percent
+
+    def own(self, digest: str) -> str:
+        """Return where a container answers alone; see `target.Sharing`."""
+        found = self._running(digest)
+        return self._url(found) if found is not None else ""
 
     def _wait(self, is_so: Callable[[], bool], digest: str) -> None:
         deadline = time.monotonic() + SWITCH_WITHIN_S
@@ -312,7 +348,8 @@ class DockerTarget:
             name = self._name_of(digest) if digest else NOBODY
             text += BACKEND.format(slot=slot, name=name, port=port)
         digest = state.slots[state.slot] or "nothing"
-        return _archive({CONFIG: text, MAP: f"slot {state.slot}\ndigest {digest}\n"})
+        share = f"other {_other(state.slot)}\npercent {state.percent}\n"
+        return _archive({CONFIG: text, MAP: f"slot {state.slot}\ndigest {digest}\n{share}"})
 
     def _state(self) -> _State:
         with _refused("HAProxy's configuration cannot be read"):

@@ -69,6 +69,16 @@ class KubernetesTarget:
         self._wait_until_rolled_out(version)
         return Slot(digest=digest, url=f"{self.proxy}/{version.name}")
 
+    def share(self, digest: str, percent: int, fence: int) -> int:
+        """Refuse to share requests; see `target.Sharing`."""
+        raise OutsideError(
+            f"entry {fence}: {percent} % of requests cannot be sent to {digest[:19]}"
+        )
+
+    def own(self, digest: str) -> str:
+        """Return where a version's own Service answers; see `target.Sharing`."""
+        return f"{self.proxy}/{manifests.name_of(self.front, digest)}"
+
     def switch(self, digest: str, fence: int) -> Slot:
         """Let the Service select a version; see `target.Target`."""
         version = Version(
