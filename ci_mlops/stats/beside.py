@@ -41,13 +41,28 @@ def more_errors(ours: tuple[int, int], theirs: tuple[int, int], allowed: float) 
     `allowed` is the share of our requests whose errors do not count. The test is Fisher's exact
     one, one-sided: it holds for any number of requests.
     """
-    from scipy.stats import hypergeom
-
     errors = max(0, ours[0] - math.floor(allowed * ours[1]))
-    if errors == 0:
-        return 1.0
-    every = ours[1] + theirs[1]
-    return float(hypergeom.sf(errors - 1, every, errors + theirs[0], ours[1]))
+    every, total = ours[1] + theirs[1], errors + theirs[0]
+    # Drawing our requests from all of them: the chance of so many errors, or more. By hand, since
+    # this runs while requests wait, and the usual library takes a second to be imported.
+    return min(
+        1.0,
+        sum(
+            math.exp(
+                _log_ways(total, found)
+                + _log_ways(every - total, ours[1] - found)
+                - _log_ways(every, ours[1])
+            )
+            for found in range(errors, min(total, ours[1]) + 1)
+        ),
+    )
+
+
+def _log_ways(things: int, chosen: int) -> float:
+    """Return the logarithm of the binomial coefficient; minus infinity where there is no way."""
+    if not 0 <= chosen <= things:
+        return -math.inf
+    return math.lgamma(things + 1) - math.lgamma(chosen + 1) - math.lgamma(things - chosen + 1)
 
 
 def slower(ours: Times, theirs: Times, allowed: float) -> float:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-KINDS = ("good", "wrong", "fails", "hangs up", "slow", "no metrics", "forgets")
+KINDS = ("good", "wrong", "fails", "hangs up", "slow", "no metrics")
 EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, float("inf"))
 
 
@@ -42,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "hangs up":
             self.close_connection = True
             return
-        time.sleep(0.02 if kind == "slow" else 0.002)
+        time.sleep(0.1 if kind == "slow" else 0.002)
         data = [2 * one + (kind == "wrong") for one in given["data"]]
         output = {"name": "predict", "datatype": "FP64", "shape": [len(data)], "data": data}
         body = {"model_name": "m", "model_version": server.version, "outputs": [output]}

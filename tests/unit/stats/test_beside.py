@@ -17,11 +17,21 @@ def times(values: "np.ndarray") -> Times:
     return Times(count=len(values), total=float(values.sum()), buckets=buckets)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [((3, 30), (0, 270)), ((1, 30), (5, 270))])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ((3, 30), (0, 270)),
+        ((1, 30), (5, 270)),
+        ((0, 9), (2, 9)),
+        ((7, 7), (9, 9)),
+        ((40, 9000), (9, 9000)),
+    ],
+)
 def test_errors_by_fishers_exact_test(ours: tuple[int, int], theirs: tuple[int, int]) -> None:
     table = [[ours[0], ours[1] - ours[0]], [theirs[0], theirs[1] - theirs[0]]]
     expected = fisher_exact(table, alternative="greater").pvalue
     assert more_errors(ours, theirs, 0) == pytest.approx(expected)
+    assert more_errors((0, 0), theirs, 0) == pytest.approx(1), "nothing was asked of us"
 
 
 def test_errors_that_are_allowed_do_not_count() -> None:
