@@ -80,7 +80,9 @@ class Meter:
             return
         process, reading = _reading(told.text, self.model)
         if not reading:
-            self.why_not = f"its /metrics has no {REQUESTS} of model {self.model}"
+            # One of several processes may not have been asked yet, and then has no such counter.
+            known = bool(self._last)
+            self.why_not = "" if known else f"its /metrics has no {REQUESTS} of model {self.model}"
             return
         before = self._last.get(process)
         if before is not None:

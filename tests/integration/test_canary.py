@@ -51,22 +51,25 @@ ENTRYPOINT ["python3", "/srv/bundle/counting_server.py", "9000", "{version}", "{
 KINDS = {"1": "good", "2": "good", "3": "wrong", "4": "fails", "5": "no metrics"}
 
 
-@pytest.fixture(scope="session", name="built")
-def _built(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return digests by version; what goes wrong does so after 100 requests."""
-    folder = tmp_path_factory.mktemp("counting")
+def built_in(folder: Path, daemon: Docker, base: str) -> dict[str, str]:
+    """Build images, and return digests by version; what goes wrong does so after 100 requests."""
     shutil.copyfile(str(counting_server.__file__), folder / "counting_server.py")
     (folder / "recorded.json").write_text(RECORDED.model_dump_json(), encoding="utf-8")
     made = {}
     given: dict[str, Any] = {"target": None, "labels": {}, "epoch": 0}
-    with Docker.connected(os.environ) as daemon:
-        for version, kind in KINDS.items():
-            text = DOCKERFILE.format(version=version, kind=kind)
-            (folder / "Dockerfile").write_text(text, encoding="utf-8")
-            arguments = {"BASE": serving_base}
-            image = daemon.build(folder, dockerfile="Dockerfile", arguments=arguments, **given)
-            made[version] = image.digest
+    for version, kind in KINDS.items():
+        text = DOCKERFILE.format(version=version, kind=kind)
+        (folder / "Dockerfile").write_text(text, encoding="utf-8")
+        arguments = {"BASE": base}
+        image = daemon.build(folder, dockerfile="Dockerfile", arguments=arguments, **given)
+        made[version] = image.digest
     return made
+
+
+@pytest.fixture(scope="session", name="built")
+def _built(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    with Docker.connected(os.environ) as daemon:
+        return built_in(tmp_path_factory.mktemp("counting"), daemon, serving_base)
 
 
 @contextlib.contextmanager

@@ -62,6 +62,8 @@ def test_processes_behind_one_address_are_told_apart() -> None:
         answer(1, 0)
         answer(0, 3)
         answer(1, 2)
+        server.started, server.codes = 3000.0, {}
+        meter.read()  # a third, which was asked nothing yet
         found = meter.side().counted
         assert found is not None
         assert found.requests == 5
