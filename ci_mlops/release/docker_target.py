@@ -32,7 +32,6 @@ from ci_mlops.release.haproxy import (
     MAP,
     NOT_IN_TIME,
     OVERTAKEN,
-    TELL,
     WRITE,
 )
 from ci_mlops.release.settings import DockerTargetSettings
@@ -71,6 +70,8 @@ frontend clients
     http-request set-var(txn.live) str(digest),map({map})
     acl asks path {path}
     http-request return status 200 content-type text/plain lf-string "%[var(txn.live)]" if asks
+    http-request set-var(txn.percent) str(percent),map({map},0),add(0)
+    use_backend %[str(other),map({map})] if {{ rand(100),sub(txn.percent) lt 0 }}
     use_backend %[str(slot),map({map})]
 """
 BACKEND = """\
@@ -90,6 +91,8 @@ class _State:
     """Digests by slot."""
     slot: str = SLOTS[0]
     """The one that requests go to."""
+    percent: int = 0
+    """How many of a hundred go to the other one."""
 
 
 @dataclass(kw_only=True)
@@ -117,11 +120,12 @@ class DockerTarget:
     def start(self, digest: str, fence: int) -> Slot:
         """Start a container beside what is live; see `target.Target`."""
         self._require_image(digest)  # it may take minutes, so nobody is kept waiting meanwhile
-        with self._obeying(fence):
+        with self._obeying(fence) as state:
             found = self._running(digest)
             if found is None:
                 live = self.live()
                 kept = {digest, live.digest if live else ""}
+                kept |= {state.slots[_other(state.slot)]} if state.percent else set()
                 for other in self._containers():
                     if other.labels[DIGEST] not in kept:
                         self._end(other)
@@ -138,21 +142,54 @@ class DockerTarget:
             before = next((s for s in SLOTS if live and state.slots[s] == live.digest), state.slot)
             slot = next((s for s in SLOTS if state.slots[s] == digest), _other(before))
             slots = {**state.slots, slot: digest}
-            address = container.attrs["NetworkSettings"]["Networks"][self.name]["IPAddress"]
-            # The name is what HAProxy follows when a container comes back with another address;
-            # to be told the address as well spares waiting until it has asked for the name. The
-            # files come first: whoever dies here, HAProxy starts again with what was meant.
+            # The files come first: whoever dies here, HAProxy starts again with what was meant.
             self._write(
                 _State(fence=fence, slots=slots, slot=slot),
-                (f"set server {slot}/one fqdn {self._name_of(digest)}", ""),
-                (f"set server {slot}/one addr {address}", ""),
-                (f"show servers state {slot}", f" {address} "),
+                (f"set map {FOLDER}/{MAP} percent 0", ""),
+                *self._filled(slot, container),
                 (f"set map {FOLDER}/{MAP} slot {slot}", ""),
                 (f"set map {FOLDER}/{MAP} digest {digest}", ""),
                 (f"show map {FOLDER}/{MAP}", f" slot {slot}"),
             )
             self._wait(lambda: (self.live() or Slot(digest="", url="")).digest == digest, digest)
             return Slot(digest=digest, url=self._front())
+
+    def share(self, digest: str, percent: int, fence: int) -> int:
+        """Let HAProxy send a part of the requests to a container; see `target.Sharing`."""
+        with self._obeying(fence) as state:
+            container, live = self._running(digest), self.live()
+            if container is None or live is None or live.digest == digest:
+                raise OutsideError(f"{digest[:19]} does not run beside something that is live")
+            slot = next((s for s in SLOTS if state.slots[s] == live.digest), state.slot)
+            other = _other(slot)
+            slots = {slot: live.digest, other: digest}
+            self._write(
+                _State(fence=fence, slots=slots, slot=slot, percent=percent),
+                (f"set map {FOLDER}/{MAP} percent 0", ""),
+                *self._filled(other, container),
+                (f"set map {FOLDER}/{MAP} other {other}", ""),
+                (f"set map {FOLDER}/{MAP} percent {percent}", ""),
+                (f"show map {FOLDER}/{MAP}", f" percent {percent}"),
+            )
+            return percent
+
+    def own(self, digest: str) -> str:
+        """Return where a container answers alone; see `target.Sharing`."""
+        found = self._running(digest)
+        return self._url(found) if found is not None else ""
+
+    def _filled(self, slot: str, container: Any) -> tuple[tuple[str, str], ...]:
+        """Return what HAProxy is told so that a slot is a container; no request may go there yet.
+
+        The name is what HAProxy follows when a container comes back with another address; to be
+        told the address as well spares waiting until it has asked for the name.
+        """
+        address = container.attrs["NetworkSettings"]["Networks"][self.name]["IPAddress"]
+        return (
+            (f"set server {slot}/one fqdn {container.name}", ""),
+            (f"set server {slot}/one addr {address}", ""),
+            (f"show servers state {slot}", f" {address} "),
+        )
 
     def _wait(self, is_so: Callable[[], bool], digest: str) -> None:
         deadline = time.monotonic() + SWITCH_WITHIN_S
@@ -327,10 +364,6 @@ class DockerTarget:
             if fault.status_code not in {CONFLICT, MISSING}:
                 raise
 
-    def _tell(self, command: str) -> str:
-        """Pass a command to HAProxy's runtime interface and return its answer."""
-        return f" {self._run(TELL, command, '')} "
-
     def _run(self, script: str, *arguments: str) -> str:
         """Run a script in HAProxy's container, as the owner of its files."""
         with _refused("HAProxy cannot be told"):
@@ -363,7 +396,8 @@ class DockerTarget:
             name = self._name_of(digest) if digest else NOBODY
             text += BACKEND.format(slot=slot, name=name, port=port)
         digest = state.slots[state.slot] or "nothing"
-        return {CONFIG: text, MAP: f"slot {state.slot}\ndigest {digest}\n"}
+        share = f"other {_other(state.slot)}\npercent {state.percent}\n"
+        return {CONFIG: text, MAP: f"slot {state.slot}\ndigest {digest}\n{share}"}
 
     # --- one at a time --------------------------------------------------------------------------
 

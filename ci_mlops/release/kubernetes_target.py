@@ -72,7 +72,7 @@ class KubernetesTarget:
         return Slot(digest=digest, url=f"{self.proxy}/{version.name}")
 
     def share(self, digest: str, percent: int, fence: int) -> int:
-        """Let the Service select pods of two versions, few of this one; see `target.Target`.
+        """Let the Service select pods of two versions, few of this one; see `target.Sharing`.
 
         How many there are of each decides, so the percentage is the nearest that pods can make.
         """
@@ -104,6 +104,10 @@ class KubernetesTarget:
             are_split, f"{pods} pods of it and what is live do not stand behind {self.front}"
         )
         return round(100 * counts[0] / sum(counts))
+
+    def own(self, digest: str) -> str:
+        """Return where a version's own Service answers; see `target.Sharing`."""
+        return f"{self.proxy}/{self._named(digest).name}"
 
     def switch(self, digest: str, fence: int) -> Slot:
         """Let the Service select a version, and it alone; see `target.Target`."""

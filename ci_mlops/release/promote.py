@@ -1,9 +1,10 @@
 """Promote what was judged, verify it in place, and undo it when it does not hold.
 
-A promotion is an intent in the ledger, a start beside what is live, a verification, a switch, a
-second verification, and an end in the ledger. Whoever dies on the way leaves a pending intent: the
-same command goes on with it, and others take it back after a while. What the ledger says is live is
-what the target must run; where they differ, the next command mends the target first.
+A promotion is an intent in the ledger, a start beside what is live, a verification, a canary if one
+is wanted, a switch, a second verification, and an end in the ledger. Whoever dies on the way leaves
+a pending intent: the same command goes on with it, and others take it back after a while. What the
+ledger says is live is what the target must run; where they differ, the next command mends the
+target first.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from typing import Any
 
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
+from ci_mlops.release.canary import Canary
 from ci_mlops.release.entry import Entry, Kind, State, Written, line, moment, time_of
 from ci_mlops.release.ledger import Ledger, Moved
 from ci_mlops.release.target import Overtaken, Phase, Slot, Target, Verify
@@ -22,6 +24,8 @@ from ci_mlops.release.target import Overtaken, Phase, Slot, Target, Verify
 POLL_S = 2.0
 STEPS = ("intent", "start", "verify before", "switch", "verify after", "drill", "end")
 """Where a promotion stands, as `told` hears it."""
+CANARY = "canary {} %"
+"""What it hears between `verify before` and `switch`, once for each share of the traffic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +50,12 @@ class Release:
     ledger: Ledger
     target: Target
     verify: Verify
+    canary: Canary | None = None
+    """What moves the traffic in steps; None where it is moved at once."""
     stage: str = "serving"
     """The stage whose evidence names what is released."""
     told: Callable[[str], None] = lambda _: None
-    """Hears each of STEPS before it is taken."""
+    """Hears each of STEPS, and of CANARY, before it is taken."""
     abandoned_after_s: float = 1800.0
     """A promotion that has not ended for so long is taken back by the next one.
 
@@ -131,7 +137,9 @@ class Release:
             return Ended(written=written, repeated=True)
         fence, seen = written.sequence, list[Check]()
         try:
-            if self._moved(intent, fence, seen):
+            # A rollback does not wait, and goes to what has been live before.
+            beside = written.previous if done == "promoted" else None
+            if self._moved(intent, fence, seen, beside):
                 if done == "promoted" and written.previous not in {None, intent.to}:
                     seen.append(self._drill(str(written.previous), fence))
                 self.told("end")
@@ -144,12 +152,17 @@ class Release:
             # Whoever overtook us has written our end, and this returns it.
             return Ended(written=self._end(intent, "superseded", str(fault)), checks=tuple(seen))
 
-    def _moved(self, intent: Entry, fence: int, seen: list[Check]) -> bool:
-        """Start, verify, switch, verify; add what was seen. False where anything did not hold."""
+    def _moved(self, intent: Entry, fence: int, seen: list[Check], beside: str | None) -> bool:
+        """Start, verify, switch, verify; add what was seen. False where anything did not hold.
+
+        The candidate has to stand a canary first where something is live beside it.
+        """
         try:
             self.told("start")
             slot = self.target.start(intent.to, fence)
             if not self._look(slot, "before", seen):
+                return False
+            if beside not in {None, intent.to} and not self._shared(slot, str(beside), fence, seen):
                 return False
             self.told("switch")
             return self._look(self.target.switch(intent.to, fence), "after", seen)
@@ -164,6 +177,19 @@ class Release:
         checks = self.verify(slot, phase)
         seen += checks
         return bool(checks) and all(_holds(check) for check in checks)
+
+    def _shared(self, slot: Slot, former: str, fence: int, seen: list[Check]) -> bool:
+        """Give the candidate one share of the traffic after the other; False where it fails."""
+        live = self.target.live()
+        if self.canary is None or (live is not None and live.digest == slot.digest):
+            return True  # Somebody died after the switch, which goes before a canary.
+        for percent in self.canary.percents:
+            self.told(CANARY.format(percent))
+            checks = self.canary.step(slot, former, percent, fence)
+            seen += checks
+            if not checks or not all(_holds(check) for check in checks):
+                return False
+        return True
 
     def _drill(self, former: str, fence: int) -> Check:
         """Prove that what was live before can be gone back to, and how fast."""
@@ -189,7 +215,7 @@ class Release:
     def _withdraw(self, intent: Written, fence: int, seen: tuple[Check, ...], done: Kind) -> Ended:
         """Let what was live before answer again, end the candidate, and write down why."""
         entry, before = intent.entry, intent.previous
-        reason = next((c.message for c in seen if not _holds(c)), "nothing was seen of it")
+        reason = next((_why(c) for c in seen if not _holds(c)), "nothing was seen of it")
         self._restore(before, entry.to, fence)
         self.told("end")
         undone: Kind = "rolled_back" if done == "promoted" and before else "blocked"
@@ -246,6 +272,10 @@ class Release:
         if wanted is not None and (live is None or live.digest != wanted):
             with contextlib.suppress(Overtaken):  # by a promotion that began in the meantime
                 self._restore(wanted, wanted, state.sequence)
+        elif wanted is not None and self.canary is not None:
+            # Whoever died while taking a canary back may have left a share of the traffic there.
+            with contextlib.suppress(OutsideError):
+                self.target.switch(wanted, state.sequence)
 
     def _end(self, intent: Entry, kind: Kind, reason: str, *, to: str | None = None) -> Written:
         """Write the one end of a promotion; an end that somebody else wrote before counts."""
@@ -257,6 +287,12 @@ class Release:
 
 def _holds(check: Check) -> bool:
     return check.outcome in {"passed", "warned"}
+
+
+def _why(check: Check) -> str:
+    """Return what did not hold and, where too little was seen, what would let it be seen."""
+    more = f" {check.remedy}" if check.outcome == "inconclusive" else ""
+    return f"{check.message}{more}"
 
 
 def _undone(state: State, intent: Entry) -> Entry | None:

@@ -1,9 +1,9 @@
 """The `release` section of mlops.yml: environments by name, each with its target."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ci_mlops.values import Many, Value
 
@@ -47,7 +47,34 @@ class EnvironmentRules(Value):
     """What a rollback opens on GitHub."""
 
 
-class CommandTargetSettings(EnvironmentRules):
+class CanaryRules(EnvironmentRules):
+    """How the traffic is moved to a candidate: at once, or in steps that are watched."""
+
+    canary_percent: Annotated[Many[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = (
+        100,
+    )
+    """Shares of the traffic that a candidate gets one after the other, such as `[10, 50, 100]`;
+    the last is 100. The first release of an environment goes there at once."""
+    canary_step_minutes: Annotated[float, Field(gt=0, le=1440)] = 5
+    """How long each share below 100 is watched, and once more as long where too little was seen."""
+    canary_requests: Annotated[int, Field(ge=10, le=1_000_000)] = 50
+    """Requests that each side must have answered before a share is judged."""
+
+    @model_validator(mode="after")
+    def _in_steps(self) -> Self:
+        percents = self.canary_percent
+        if percents[-1] != 100 or list(percents) != sorted(set(percents)):
+            raise ValueError("`canary_percent` has to rise from step to step, and to end with 100")
+        longest = 2 * (len(percents) - 1) * self.canary_step_minutes
+        if not longest < self.abandoned_after_minutes:
+            raise ValueError(
+                f"the canary may take {longest:g} minutes ({len(percents) - 1} steps, each watched "
+                f"twice at the most): `abandoned_after_minutes` must be longer"
+            )
+        return self
+
+
+class CommandTargetSettings(CanaryRules):
     """The project's own program, which starts, switches and stops what a digest names."""
 
     target: Literal["command"]
@@ -57,7 +84,7 @@ class CommandTargetSettings(EnvironmentRules):
     """How long each call may take."""
 
 
-class DockerTargetSettings(EnvironmentRules):
+class DockerTargetSettings(CanaryRules):
     """Containers on one Docker host, by digest, and HAProxy in front of them."""
 
     stage: ClassVar[Literal["serving", "image"]] = "image"
@@ -87,7 +114,7 @@ class DockerTargetSettings(EnvironmentRules):
     """Whether each prediction is written to the container's output (CI_MLOPS_LOG=-)."""
 
 
-class KubernetesTargetSettings(EnvironmentRules):
+class KubernetesTargetSettings(CanaryRules):
     """A Deployment for each version in one namespace, and a Service that selects the live one."""
 
     stage: ClassVar[Literal["serving", "image"]] = "image"

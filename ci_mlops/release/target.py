@@ -44,3 +44,20 @@ class Target(Protocol):
 
     def stop(self, digest: str, fence: int) -> None:
         """End a digest, which nobody needs any more; one that does not run is left alone."""
+
+
+class Sharing(Target, Protocol):
+    """A target that can also send a part of the traffic to one digest, the rest to another.
+
+    While it does, `live` stays what it was, and what has a share of the traffic does not idle. A
+    switch to either of the two ends it.
+    """
+
+    def share(self, digest: str, percent: int, fence: int) -> int:
+        """Send about `percent` percent of the clients' requests to a digest that was started.
+
+        The rest goes to what is live. Return the percentage that the target can do.
+        """
+
+    def own(self, digest: str) -> str:
+        """Return the address where a digest answers alone; empty where it does not run."""

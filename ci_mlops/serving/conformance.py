@@ -202,30 +202,34 @@ def predictions(
     common: dict[str, Any] = {"name": "predictions", "slice": slice_, "rows": recorded.rows}
     remedy = "Lock the versions that the model was judged with, and keep every file that it reads"
     try:
-        apart = _apart(client.predictions(model, recorded.inputs), recorded, tolerance)
+        found = apart(client.predictions(model, recorded.inputs), recorded, tolerance)
     except Unanswered as fault:
         message = f"The recorded rows got no right answer: {fault}."
         return Check(outcome="failed", message=message[:2000], remedy=remedy, **common)
-    common |= {"observed": float(len(apart.rows)), "limit": Limit(at_most=0), "unit": "rows"}
-    if apart.rows:
+    common |= {"observed": float(len(found.rows)), "limit": Limit(at_most=0), "unit": "rows"}
+    if found.rows:
         message = (
-            f"{len(apart.rows)} of {recorded.rows} recorded rows got another answer than was "
-            f"judged: {apart.first}."
+            f"{len(found.rows)} of {recorded.rows} recorded rows got another answer than was "
+            f"judged: {found.first}."
         )
         return Check(outcome="failed", message=message[:2000], remedy=remedy, **common)
-    same = "to the last bit" if apart.worst == 0 else f"within {apart.worst:.2g}"
+    same = "to the last bit" if found.worst == 0 else f"within {found.worst:.2g}"
     message = f"All {recorded.rows} recorded rows got the answer that was judged, {same}."
     return Check(outcome="passed", message=message, **common)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Apart:
+class Apart:
+    """Where answers differ from what was judged."""
+
     rows: frozenset[int]
     first: str
+    """The first of the differences, in words; empty where there is none."""
     worst: float
+    """The largest distance within the tolerance."""
 
 
-def _apart(found: Mapping[str, Sequence[Any]], recorded: Recorded, tolerance: float) -> _Apart:
+def apart(found: Mapping[str, Sequence[Any]], recorded: Recorded, tolerance: float) -> Apart:
     """Return where answers differ from what was judged. Raises Unanswered for other outputs."""
     rows, first, worst = set[int](), "", 0.0
     for name, expected in recorded.outputs.items():
@@ -241,7 +245,7 @@ def _apart(found: Mapping[str, Sequence[Any]], recorded: Recorded, tolerance: fl
                 first = first or f"{name} of row {n // width} is {one!r}, judged was {other!r}"
             else:
                 worst = max(worst, distance)
-    return _Apart(rows=frozenset(rows), first=first, worst=worst)
+    return Apart(rows=frozenset(rows), first=first, worst=worst)
 
 
 def _distance(one: Any, other: Any) -> float:

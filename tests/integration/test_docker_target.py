@@ -34,6 +34,9 @@ release:
     proxy: PROXY
     memory_mb: 256
     verify: {requests: 40}
+    canary_percent: [25, 100]
+    canary_step_minutes: 0.05
+    canary_requests: 10
 """
 INPUTS = [
     {"name": name, "shape": [1], "datatype": "FP64", "data": [value]}
@@ -132,6 +135,8 @@ def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
         assert (code, second["kind"], second["previous"]) == (0, "promoted", first["to"]), second
         assert second["checks"][-1]["name"] == "rollback-drill"
         assert second["checks"][-1]["outcome"] == "passed", second["checks"][-1]
+        canary = [one for one in second["checks"] if one["slice"] == "canary 25 %"]
+        assert {one["name"] for one in canary} >= {"predictions", "errors", "requests"}
         time.sleep(0.5)
         code, back = site.run("rollback", "production", "--reason", "a complaint")
         assert (code, back["to"]) == (0, first["to"]), back

@@ -17,10 +17,10 @@ from ci_mlops.evidence import Check
 from ci_mlops.release import history
 from ci_mlops.release.entry import Entry, Written, moment
 from ci_mlops.release.ledger import Ledger, ledger_at
-from ci_mlops.release.promote import STEPS, Ended, Release
+from ci_mlops.release.promote import CANARY, STEPS, Ended, Release
 from ci_mlops.release.target import Phase, Slot
 from tests.conftest import clean_environ
-from tests.unit.release.file_target import FileTarget, bad_if, good, intent, main
+from tests.unit.release.file_target import FileTarget, bad_if, good, intent, main, watched
 from tests.unit.release.git_daemon import GitDaemon
 
 HOUR_AGO = "2026-11-23T09:00:00Z"
@@ -170,6 +170,73 @@ def test_what_is_refused_beforehand_is_written_down(ledger: Ledger, target: File
     assert (ended.kind, ended.written.entry.reason) == ("blocked", "the verdict is failed")
     assert made.block(intent("p1", "a"), "the verdict is failed").repeated
     assert story(ledger) == ["intent p1 a", "blocked p1 a"]
+
+
+# --- in steps -----------------------------------------------------------------------------------
+
+
+def test_the_traffic_is_moved_in_steps(ledger: Ledger, target: FileTarget) -> None:
+    steps: list[str] = []
+    more = {"canary": watched(target), "told": steps.append}
+    assert promote(ledger, target, "p1", "a", **more).kind == "promoted"
+    assert not any("canary" in step for step in steps), "there is nothing beside the first"
+    steps.clear()
+    ended = promote(ledger, target, "p2", "b", **more)
+    assert ended.kind == "promoted"
+    assert steps == [*STEPS[:3], "canary 10 %", "canary 50 %", *STEPS[3:]]
+    assert [check.message for check in ended.checks[1:3]] == ["10 %", "50 %"]
+    assert target.read()["done"][-5:] == ["start b", "share b", "share b", "switch b", "start a"]
+    steps.clear()
+    back = release(ledger, target, **more).roll_back(intent("r1", "a"))
+    assert back.kind == "rolled_back"
+    assert not any("canary" in step for step in steps), "a rollback does not wait"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        ("failed", "3 of 32 differ"),
+        ("error", "3 of 32 differ"),
+        ("inconclusive", "3 of 32 differ Ask more"),
+        ("skipped", "3 of 32 differ"),
+    ],
+)
+@pytest.mark.parametrize("at", [10, 50])
+def test_a_step_that_does_not_hold_is_taken_back(
+    ledger: Ledger, target: FileTarget, outcome: Any, reason: str, at: int
+) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def sees(percent: int) -> list[Check]:
+        found: Any = outcome if percent == at else "passed"
+        return [Check(name="x", outcome=found, message="3 of 32 differ", remedy="Ask more")]
+
+    ended = promote(ledger, target, "p2", "b", canary=watched(target, sees))
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", reason)
+    assert (target.read()["live"][7], target.read()["share"]) == ("a", 0)
+    assert target.read()["done"][-4:] == ["share b", "start a", "switch a", "stop b"]
+
+
+def test_a_step_that_saw_nothing_does_not_hold(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    ended = promote(ledger, target, "p2", "b", canary=watched(target, lambda _: []))
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "nothing was seen of it")
+
+
+def test_a_target_that_refuses_a_share(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    target.refuses = ["share b"]
+    ended = promote(ledger, target, "p2", "b", canary=watched(target))
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "cannot share b")
+
+
+def test_a_share_that_was_left_after_the_end_is_mended(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    sequence = ledger.state().sequence
+    target.start(f"sha256:{'b' * 64}", sequence)
+    target.share(f"sha256:{'b' * 64}", 50, sequence)
+    assert promote(ledger, target, "p2", "a", canary=watched(target)).repeated
+    assert (target.read()["live"][7], target.read()["share"]) == ("a", 0)
 
 
 # --- rolling back -------------------------------------------------------------------------------
@@ -377,6 +444,8 @@ def killed(folder: Path, step: str, verb: str, *arguments: str) -> None:
     ("verb", "step"),
     [
         *(("promote", step) for step in STEPS),
+        *(("promote in steps", CANARY.format(percent)) for percent in (10, 50)),
+        *(("promote in steps", step) for step in STEPS),
         *(("roll back", step) for step in STEPS if step != "drill"),
     ],
 )
@@ -386,19 +455,21 @@ def test_killed_at_every_step_and_resumed(
     folder = target.path.parent
     promote(ledger, target, "p1", "a")
     promote(ledger, target, "p2", "b")
-    name, digit, end = ("p3", "c", "promoted") if verb == "promote" else ("r1", "a", "rolled_back")
+    goes_on = verb.startswith("promote")
+    name, digit, end = ("p3", "c", "promoted") if goes_on else ("r1", "a", "rolled_back")
     killed(folder, step, verb, name, digit)
     resumed = main(verb, str(folder), name, digit)
     assert resumed.kind == end
     assert story(ledger)[4:] == [f"intent {name} {digit}", f"{end} {name} {digit}"]
-    assert target.read()["live"][7] == digit
+    assert (target.read()["live"][7], target.read()["share"]) == (digit, 0)
     assert ledger.state().environment("production").pending is None
 
 
-@pytest.mark.parametrize("step", ["switch", "verify after", "end"])
+@pytest.mark.parametrize("step", ["canary 10 %", "canary 50 %", "switch", "verify after", "end"])
 def test_killed_and_never_resumed(ledger: Ledger, target: FileTarget, step: str) -> None:
     promote(ledger, target, "p1", "a")
-    killed(target.path.parent, step, "promote", "p2", "b")
+    killed(target.path.parent, step, "promote in steps", "p2", "b")
+    assert target.read()["share"] == {"canary 50 %": 10, "switch": 50}.get(step, 0)
     late = Waiting(datetime.now(UTC) + timedelta(hours=1))
     assert promote(ledger, target, "p3", "c", **late.options()).kind == "promoted"
     assert story(ledger)[2:4] == ["intent p2 b", "rolled_back p2 a"]
