@@ -109,6 +109,15 @@ class DockerTarget:
         found = told.text.strip() if told.status_code == 200 else ""
         return Slot(digest=found, url=self._front()) if found.startswith("sha256:") else None
 
+    def beside(self) -> Slot | None:
+        """Return what HAProxy sends requests to at its own address, which compares like with like.
+
+        Times of a candidate, which is asked without the proxy, are held against it.
+        """
+        live = self.live()
+        container = self._running(live.digest) if live else None
+        return Slot(digest=live.digest, url=self._url(container)) if live and container else live
+
     def start(self, digest: str, fence: int) -> Slot:
         """Start a container beside what is live; see `target.Target`."""
         with self._obeying(fence):

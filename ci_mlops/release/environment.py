@@ -100,10 +100,15 @@ def opened(
             ledger=ledger,
             target=target,
             verify=Verifier(
-                settings=settings.verify, model=project, recorded=recorded, live=target.live
+                settings=settings.verify,
+                model=project,
+                recorded=recorded,
+                live=target.beside if isinstance(target, DockerTarget) else target.live,
+                hold_s=60 * settings.hold_minutes,
             ),
             told=told,
             stage=settings.stage,
+            holds=settings.hold_minutes > 0,
             abandoned_after_s=60 * settings.abandoned_after_minutes,
         )
 

@@ -122,6 +122,7 @@ def main(verb: str, folder: str, name: str, digit: str, kill_at: str = "") -> En
             ledger=ledger,
             target=FileTarget(Path(folder) / "target.json"),
             verify=good,
+            holds=True,
             told=told,
         )
         if verb == "promote":

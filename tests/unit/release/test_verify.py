@@ -12,10 +12,10 @@ from ci_mlops.release.promote import Release
 from ci_mlops.release.settings import VerifySettings
 from ci_mlops.release.target import Slot
 from ci_mlops.release.verify import Verifier
-from tests.unit.release.file_target import FileTarget, intent
+from tests.unit.release.file_target import FileTarget, good, intent
 from tests.unit.serving.faulty_server import KINDS, RECORDED, serving
 
-SETTINGS = VerifySettings(ready_within_s=0.5, requests=100)
+SETTINGS = VerifySettings(ready_within_s=0.5)
 
 
 @pytest.fixture
@@ -51,16 +51,23 @@ def verifier(live: Callable[[], Slot | None]) -> Verifier:
     return Verifier(settings=SETTINGS, model="m", recorded=lambda _: RECORDED, live=live)
 
 
+def live(ledger: Ledger, target: ServerTarget) -> None:
+    """Make `a` live."""
+    release = Release(ledger=ledger, target=target, verify=good)
+    assert release.promote(intent("p1", "a"), is_older=lambda _: False).kind == "promoted"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_faulty_candidate_is_rolled_back(ledger: Ledger, tmp_path: Path, kind: str) -> None:
-    with serving("good") as good, serving(kind) as faulty:
-        target = ServerTarget(tmp_path / "target.json", good.url, faulty.url)
+    work_s = 0.004 if kind == "slower by half" else 0
+    with serving("good", work_s=work_s) as sound, serving(kind, work_s=work_s) as faulty:
+        target = ServerTarget(tmp_path / "target.json", sound.url, faulty.url)
+        live(ledger, target)
         release = Release(ledger=ledger, target=target, verify=verifier(target.live))
-        assert release.promote(intent("p1", "a"), is_older=lambda _: False).kind == "promoted"
         ended = release.promote(intent("p2", "b"), is_older=lambda _: False)
         assert ended.kind == "rolled_back"
         assert ended.written.entry.reason
-        assert ended.checks[-1].outcome == "failed"
+        assert [check.outcome for check in ended.checks if check.outcome == "failed"]
         assert target.read()["live"][7] == "a"
         assert "switch b" not in target.read()["done"], "it is noticed before any client sees it"
 
@@ -68,18 +75,24 @@ def test_a_faulty_candidate_is_rolled_back(ledger: Ledger, tmp_path: Path, kind:
 def test_a_sound_candidate_is_promoted_with_what_was_seen(ledger: Ledger, tmp_path: Path) -> None:
     with serving("good") as one, serving("good") as other:
         target = ServerTarget(tmp_path / "target.json", one.url, other.url)
+        live(ledger, target)
         release = Release(ledger=ledger, target=target, verify=verifier(target.live))
-        release.promote(intent("p1", "a"), is_older=lambda _: False)
         ended = release.promote(intent("p2", "b"), is_older=lambda _: False)
     assert ended.kind == "promoted"
     assert [(check.name, check.slice) for check in ended.checks] == [
         ("ready", "before the switch"),
+        ("signature", "before the switch"),
         ("predictions", "before the switch"),
         ("errors", "before the switch"),
+        ("stays-ready", "before the switch"),
+        ("version", "before the switch"),
+        ("memory", "before the switch"),
         ("answer-time", "before the switch"),
         ("ready", "after the switch"),
         ("predictions", "after the switch"),
         ("errors", "after the switch"),
+        ("stays-ready", "after the switch"),
+        ("version", "after the switch"),
         ("rollback-drill", ""),
     ]
     assert {check.outcome for check in ended.checks} == {"passed"}
