@@ -42,7 +42,7 @@ def stays_ready(seen: Seen, settings: VerifySettings, where: str, *, ended: bool
         name="stays-ready",
         outcome="failed" if fails else "passed",
         slice=where,
-        observed=percent,
+        observed=percent if seen.looks else None,
         limit=Limit(at_most=limit),
         unit="%",
         message=f"It was not ready {seen.not_ready} of {seen.looks} times between requests.",

@@ -20,7 +20,7 @@ class VerifySettings(Value):
     memory are undecided. 300 meet an error that comes in 2 % of all requests in 99.8 % of cases."""
     max_errors_percent: Annotated[float, Field(ge=0, le=100)] = 0
     """Requests, in percent, that may go without a right answer."""
-    max_slowdown_percent: Annotated[float, Field(gt=0)] | None = 35
+    max_slowdown_percent: Annotated[float, Field(gt=0)] | None = 30
     """How much longer answers may take than those of what is live take in turn with them; null for
     no such limit."""
     max_leak_kb: Annotated[float, Field(gt=0)] | None = 2

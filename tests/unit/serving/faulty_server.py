@@ -60,6 +60,8 @@ KINDS = (
 WITH_TIME = ("exits after a while", "fails after a while", "leaks slowly", "hides until it is live")
 """Ways to be wrong that only a hold can notice."""
 WORK_S = 0.004
+DESCRIBED: dict[str, Any] = {}
+"""Metadata instead of the right one."""
 METRICS = """\
 process_start_time_seconds 1.5
 process_resident_memory_bytes {memory}
@@ -87,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(503 if unready else 200, {"ready": not unready})
 
     def _described(self, kind: str) -> dict[str, Any]:
+        if DESCRIBED:
+            return DESCRIBED
         names = ["x", "y"] if kind == "another input" else ["x"]
         datatype = "INT64" if kind == "another type" else "FP64"
         inputs = [{"name": name, "datatype": datatype, "shape": [-1]} for name in names]
@@ -138,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
     _another_input = _another_type = _another_output = _exits_after_a_while = _answer
 
     def _ready_too_early(self, rows: list[float]) -> None:
-        if self.server.age_s() < 2:
+        if self.server.asked <= 5:
             self._send(503, {"error": "the model is being loaded"})
         else:
             self._answer(rows)
@@ -243,13 +247,14 @@ class Faulty(ThreadingHTTPServer):
     """The server, and what it was asked."""
 
     daemon_threads = True
+    VERSION = "1"
 
     def __init__(self, kind: str, port: int = 0, *, work_s: float = WORK_S) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.kind = kind
         self.work_s = work_s
         self.while_s = 20.0
-        self.version = "1"
+        self.version = self.VERSION
         self.asked = self.wrong = self.looks = 0
         self.shared: list[float] = []
         self.kept: list[bytes] = []
