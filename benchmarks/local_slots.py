@@ -75,7 +75,9 @@ def main(folder: Path, verb: str, digest: str = "", fence: str = "0") -> int:
             state |= json.loads(path.read_text(encoding="utf-8"))
         front = (folder / "front").read_text(encoding="utf-8")
         if verb == "live":
-            print(json.dumps({"digest": state["live"], "url": front} if state["live"] else {}))
+            live = state["live"]
+            told = {"digest": live, "url": front, "own": url(state, live)} if live else {}
+            print(json.dumps(told))
             return 0
         if int(fence) < state["fence"]:
             return OVERTAKEN

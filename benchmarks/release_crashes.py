@@ -111,9 +111,10 @@ def opened(folder: Path, port: int) -> Iterator[Release]:
         model="m",
         recorded=recorded,
         live=target.live,
+        hold_s=1.0,
     )
     with ledger_at(str(folder / "remote.git"), commands) as ledger:
-        yield Release(ledger=ledger, target=target, verify=verify)
+        yield Release(ledger=ledger, target=target, verify=verify, holds=True)
 
 
 def once(folder: Path, port: int, words: list[str]) -> None:

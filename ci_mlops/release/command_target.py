@@ -2,9 +2,10 @@
 
 The program is called as `PROGRAM live`, `PROGRAM start DIGEST FENCE`, `PROGRAM switch DIGEST FENCE`
 and `PROGRAM stop DIGEST FENCE`, in the folder of mlops.yml. The last line that it prints is JSON:
-`{"digest": "sha256:…", "url": "http://…"}` for `live` (or `{}` when nothing is), `{"url": "http://…"}`
-for `start` and `switch`. It ends with 0 when it is done, with 75 when it has obeyed a higher fence
-before, and with anything else when it refuses; then its last line of error output is told.
+`{"digest": "sha256:…", "url": "http://…"}` for `live` (or `{}` when nothing is; `own` may be added,
+its address without a proxy in front), `{"url": "http://…"}` for `start` and `switch`. It ends with
+0 when it is done, with 75 when it has obeyed a higher fence before, and with anything else when it
+refuses; then its last line of error output is told.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ OVERTAKEN = 75
 class _Answer(Value):
     digest: Digest | None = None
     url: Annotated[str, Field(pattern=r"^(https?://\S{1,500})?$")] = ""
+    own: Annotated[str, Field(pattern=r"^(https?://\S{1,500})?$")] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,13 @@ class CommandTarget:
         if found.digest is None:
             return None
         return Slot(digest=found.digest, url=_url(found, "live"))
+
+    def beside(self) -> Slot | None:
+        """Return what traffic goes to, at its own address if it has one: like beside like."""
+        found = self._ask("live")
+        if found.digest is None:
+            return None
+        return Slot(digest=found.digest, url=found.own or _url(found, "live"))
 
     def start(self, digest: str, fence: int) -> Slot:
         """Start a digest beside what is live; see `target.Target`."""

@@ -103,7 +103,9 @@ def opened(
                 settings=settings.verify,
                 model=project,
                 recorded=recorded,
-                live=target.beside if isinstance(target, DockerTarget) else target.live,
+                live=target.beside
+                if isinstance(target, CommandTarget | DockerTarget)
+                else target.live,
                 hold_s=60 * settings.hold_minutes,
             ),
             told=told,

@@ -24,7 +24,7 @@ class VerifySettings(Value):
     """How much longer answers may take than those of what is live take in turn with them; null for
     no such limit."""
     max_leak_kb: Annotated[float, Field(gt=0)] | None = 2
-    """Memory that a request may leave behind, in kilobytes, beside steps of 2 MB; null for no such
+    """Memory that a request may leave behind, in kilobytes, beside steps of 1 MB; null for no such
     limit. Without `process_resident_memory_bytes` in `/metrics` it is not looked at."""
     max_server_errors_percent: Annotated[float, Field(ge=0, le=100)] = 1
     """Requests of clients, in percent, that may be answered with 5xx while it is held."""

@@ -63,8 +63,8 @@ class Growth:
     requests: float
 
 
-STEP_BYTES = 2 * 1024 * 1024
-"""What an allocator may take at once and keep: CPython's arenas are 1 MB, glibc's top pads less."""
+STEP_BYTES = 1024 * 1024
+"""What an allocator may take at once and keep: one of CPython's arenas; glibc takes less."""
 MIN_SAMPLES = 12
 """Three in each quarter."""
 

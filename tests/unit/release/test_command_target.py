@@ -94,3 +94,22 @@ def test_a_digest_is_no_shell_word(tmp_path: Path, commands: Commands) -> None:
     with pytest.raises(OutsideError):
         target(tmp_path, commands, ":").start("$(touch owned); touch owned", 1)
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_program_may_know_an_address_without_its_proxy(
+    tmp_path: Path, commands: Commands
+) -> None:
+    answers = [
+        ("{}", None),
+        (f'{{"digest": "{A}", "url": "http://front"}}', Slot(digest=A, url="http://front")),
+        (
+            f'{{"digest": "{A}", "url": "http://front", "own": "http://own"}}',
+            Slot(digest=A, url="http://own"),
+        ),
+    ]
+    for printed, found in answers:
+        (tmp_path / "answer").write_text(f"{printed}\n", encoding="utf-8")
+        made = target(tmp_path, commands, "cat answer #")
+        assert made.beside() == found
+        live = made.live()
+        assert (live and live.url) == (found and "http://front")
