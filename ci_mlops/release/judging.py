@@ -12,10 +12,9 @@ from ci_mlops.release.settings import VerifySettings
 from ci_mlops.serving.scrape import REQUESTS, Growth, Scrape, growth
 
 LEVEL = 0.99
-"""Of each interval here: a candidate is refused once in a hundred where it is as bad as allowed,
-and not in a million where it is as good as what is live."""
+"""Of each interval here, on both sides."""
 MIN_BLOCKS = 8
-"""Fewer pairs of blocks have no interval at the level, so that they blame nobody."""
+"""Fewer pairs of blocks have no interval at the level, so that they decide nothing."""
 ENOUGH_IN_A_ROW = 3
 """Requests without a right answer, one after the other, that end a hold whatever its limits."""
 
@@ -84,7 +83,7 @@ class Slowdown:
 
     def is_decided(self, limit: float) -> bool:
         """Whether more requests would say nothing else."""
-        return self.high <= limit or (self.pairs >= MIN_BLOCKS and self.low > limit)
+        return self.pairs >= MIN_BLOCKS and (self.high <= limit or self.low > limit)
 
 
 def slowdown(seen: Seen) -> Slowdown | None:
@@ -106,7 +105,7 @@ def answer_time(seen: Seen, found: Slowdown, allowed: float, where: str) -> Chec
     """Whether answers took about as long: the median of all pairs of blocks within the limit."""
     limit = Limit(at_most=allowed)
     ours, theirs = (statistics.median(one) for one in (seen.ours, seen.theirs))
-    unsure = "" if found.is_decided(allowed) else " More requests would not have told it better."
+    unsure = "" if found.is_decided(allowed) else " The machine was too busy to be surer."
     return Check(
         name="answer-time",
         outcome="passed" if limit.allows(found.percent) else "failed",

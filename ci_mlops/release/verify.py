@@ -95,8 +95,10 @@ class Verifier:
         asked, other = sides
         allowed = settings.requests * settings.max_errors_percent / 100
         slower, slowest, leak = None, settings.max_slowdown_percent, settings.max_leak_kb
+        # First at once over several connections: what is wrong then needs no patience.
+        seen.burst(asked, min(BURST, settings.requests))
         begun = time.monotonic()
-        for number in range(ROUNDS):
+        for number in range(ROUNDS if seen.errors <= allowed else 0):
             seen.replay(asked, other, settings.requests, allowed)
             slower = judging.slowdown(seen) if other is not None and slowest is not None else None
             unsure = slower is not None and slowest is not None and not slower.is_decided(slowest)
@@ -106,8 +108,8 @@ class Verifier:
             late = time.monotonic() - begun > ROUNDS_S
             if seen.errors > allowed or late or not (unsure or grows):
                 break
-        if seen.errors <= allowed:
-            seen.burst(asked, min(BURST, settings.requests))
+        if not seen.looks:
+            seen.look(asked)
         yield judging.errors(seen, settings, where)
         yield judging.stays_ready(seen, settings, where)
         yield judging.version(seen, self._versions.get(slot.digest, ""), where)
