@@ -196,10 +196,11 @@ def _released(site: Site, target: Target, recorded: Callable[[str], Recorded]) -
         model=site.model,
         recorded=recorded,
         live=target.live,
+        hold_s=1.0,
     )
     commands = Commands(environ=clean_environ())
     with ledger_at(str(site.folder / "remote.git"), commands) as ledger:
-        yield Release(ledger=ledger, target=target, verify=verify)
+        yield Release(ledger=ledger, target=target, verify=verify, holds=True)
 
 
 def once(site: Site, words: list[str]) -> None:

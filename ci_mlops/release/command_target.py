@@ -6,9 +6,10 @@ and `PROGRAM stop DIGEST FENCE`, in the folder of mlops.yml. The last line that 
 for `start` and `switch`. It ends with 0 when it is done, with 75 when it has obeyed a higher fence
 before, and with anything else when it refuses; then its last line of error output is told.
 
-For a canary it is called as `PROGRAM share DIGEST PERCENT FENCE` too, and prints `{"percent": 12}`
-where it can only do another percentage. Then `live` also says `"own": "http://…"`, the address at
-which the live digest answers alone.
+`live` may also say `"own": "http://…"`, the address at which the live digest answers alone, without
+a proxy in front. For a canary, which needs that, the program is called as
+`PROGRAM share DIGEST PERCENT FENCE` too, and prints `{"percent": 12}` where it can only do another
+percentage.
 """
 
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class CommandTarget:
         return percent if told is None else told
 
     def own(self, digest: str) -> str:
-        """Return where what is live answers alone, as `live` says; see `target.Sharing`."""
+        """Return where what is live answers alone, as `live` says; see `target.Target`."""
         found = self._ask("live")
         return found.own if found.digest == digest else ""
 

@@ -174,7 +174,7 @@ class DockerTarget:
             return percent
 
     def own(self, digest: str) -> str:
-        """Return where a container answers alone; see `target.Sharing`."""
+        """Return where a container answers alone; see `target.Target`."""
         found = self._running(digest)
         return self._url(found) if found is not None else ""
 

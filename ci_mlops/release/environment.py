@@ -36,7 +36,7 @@ from ci_mlops.release.settings import (
     KubernetesTargetSettings,
     ProcessTargetSettings,
 )
-from ci_mlops.release.target import Target
+from ci_mlops.release.target import Target, beside
 from ci_mlops.release.verify import Verifier
 from ci_mlops.serving import start
 from ci_mlops.serving.bundle import Recorded
@@ -106,11 +106,16 @@ def opened(
             ledger=ledger,
             target=target,
             verify=Verifier(
-                settings=settings.verify, model=project, recorded=recorded, live=target.live
+                settings=settings.verify,
+                model=project,
+                recorded=recorded,
+                live=functools.partial(beside, target),
+                hold_s=60 * settings.hold_minutes,
             ),
             canary=canary if canary and canary.percents else None,
             told=told,
             stage=settings.stage,
+            holds=settings.hold_minutes > 0,
             abandoned_after_s=60 * settings.abandoned_after_minutes,
         )
 

@@ -106,7 +106,7 @@ class KubernetesTarget:
         return round(100 * counts[0] / sum(counts))
 
     def own(self, digest: str) -> str:
-        """Return where a version's own Service answers; see `target.Sharing`."""
+        """Return where a version's own Service answers; see `target.Target`."""
         return f"{self.proxy}/{self._named(digest).name}"
 
     def switch(self, digest: str, fence: int) -> Slot:

@@ -75,6 +75,11 @@ class ProcessTarget:
         with self._obeying(fence):
             self._end(digest)
 
+    def own(self, digest: str) -> str:
+        """Return where a server answers alone; see `target.Target`."""
+        told = self._told(digest)
+        return self._url(told["port"]) if told is not None else ""
+
     # --- servers --------------------------------------------------------------------------------
 
     def _front(self) -> str | None:

@@ -1,10 +1,10 @@
 """Promote what was judged, verify it in place, and undo it when it does not hold.
 
-A promotion is an intent in the ledger, a start beside what is live, a verification, a canary if one
-is wanted, a switch, a second verification, and an end in the ledger. Whoever dies on the way leaves
-a pending intent: the same command goes on with it, and others take it back after a while. What the
-ledger says is live is what the target must run; where they differ, the next command mends the
-target first.
+A promotion is an intent in the ledger, a start beside what is live, a verification, a canary where
+one is wished, a switch, a second verification, a hold where one is wished, and an end in the
+ledger. Whoever dies on the way leaves a pending intent: the same command goes on with it, and
+others take it back after a while. What the ledger says is live is what the target must run; where
+they differ, the next command mends the target first.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from ci_mlops.release.ledger import Ledger, Moved
 from ci_mlops.release.target import Overtaken, Phase, Slot, Target, Verify
 
 POLL_S = 2.0
-STEPS = ("intent", "start", "verify before", "switch", "verify after", "drill", "end")
+STEPS = ("intent", "start", "verify before", "switch", "verify after", "drill", "hold", "end")
 """Where a promotion stands, as `told` hears it."""
 CANARY = "canary {} %"
 """What it hears between `verify before` and `switch`, once for each share of the traffic."""
@@ -56,6 +56,8 @@ class Release:
     """The stage whose evidence names what is released."""
     told: Callable[[str], None] = lambda _: None
     """Hears each of STEPS, and of CANARY, before it is taken."""
+    holds: bool = False
+    """Whether `verify` watches for a while what was promoted, in the phase `hold`."""
     abandoned_after_s: float = 1800.0
     """A promotion that has not ended for so long is taken back by the next one.
 
@@ -139,9 +141,8 @@ class Release:
         try:
             # A rollback does not wait, and goes to what has been live before.
             beside = written.previous if done == "promoted" else None
-            if self._moved(intent, fence, seen, beside):
-                if done == "promoted" and written.previous not in {None, intent.to}:
-                    seen.append(self._drill(str(written.previous), fence))
+            moved = self._moved(intent, fence, seen, beside)
+            if moved and self._stays(written, fence, seen, done):
                 self.told("end")
                 ended = self._end(intent, done, intent.reason)
                 if done == "rolled_back" and written.previous not in {None, intent.to}:
@@ -172,11 +173,33 @@ class Release:
             seen.append(Check(name="target", outcome="error", message=str(fault)))
             return False
 
+    def _stays(self, intent: Written, fence: int, seen: list[Check], done: Kind) -> bool:
+        """Prove the way back, then watch what was promoted; False where it does not stay well.
+
+        The drill comes first, so that the way back is known, and warm, before it may be needed.
+        """
+        former, to = intent.previous, intent.entry.to
+        if done != "promoted":
+            return True
+        if former not in {None, to}:
+            seen.append(self._drill(str(former), fence))
+        if not self.holds:
+            return True
+        try:
+            slot = self.target.switch(to, fence)  # it is there: this tells the clients' address
+            return self._look(slot, "hold", seen)
+        except Overtaken:
+            raise
+        except OutsideError as fault:
+            seen.append(Check(name="target", outcome="error", message=str(fault)))
+            return False
+
     def _look(self, slot: Slot, phase: Phase, seen: list[Check]) -> bool:
-        self.told(f"verify {phase}")
+        self.told("hold" if phase == "hold" else f"verify {phase}")
         checks = self.verify(slot, phase)
         seen += checks
-        return bool(checks) and all(_holds(check) for check in checks)
+        looked = any(check.outcome != "skipped" for check in checks)
+        return looked and all(_holds(check) for check in checks)
 
     def _shared(self, slot: Slot, former: str, fence: int, seen: list[Check]) -> bool:
         """Give the candidate one share of the traffic after the other; False where it fails."""
@@ -216,7 +239,9 @@ class Release:
         """Let what was live before answer again, end the candidate, and write down why."""
         entry, before = intent.entry, intent.previous
         reason = next((_why(c) for c in seen if not _holds(c)), "nothing was seen of it")
+        begun = time.monotonic()
         self._restore(before, entry.to, fence)
+        seen = (*seen, _back(before, time.monotonic() - begun)) if before else seen
         self.told("end")
         undone: Kind = "rolled_back" if done == "promoted" and before else "blocked"
         to = before if undone == "rolled_back" else None
@@ -286,7 +311,18 @@ class Release:
 
 
 def _holds(check: Check) -> bool:
-    return check.outcome in {"passed", "warned"}
+    return check.outcome in {"passed", "warned", "skipped"}
+
+
+def _back(before: str, seconds: float) -> Check:
+    """Say how long it took from the decision until what was live answered all clients again."""
+    return Check(
+        name="way-back",
+        outcome="passed",
+        observed=seconds,
+        unit="s",
+        message=f"{before[:19]} answered all clients again after {seconds:.1f} s.",
+    )
 
 
 def _why(check: Check) -> str:

@@ -164,7 +164,9 @@ def main(verb: str, folder: str, name: str, digit: str, kill_at: str = "") -> En
     with ledger_at(f"{folder}/remote.git", Commands(environ=dict(os.environ))) as ledger:
         target = FileTarget(Path(folder) / "target.json")
         in_steps = watched(target) if verb == "promote in steps" else None
-        release = Release(ledger=ledger, target=target, verify=good, told=told, canary=in_steps)
+        release = Release(
+            ledger=ledger, target=target, verify=good, told=told, canary=in_steps, holds=True
+        )
         if verb.startswith("promote"):
             return release.promote(intent(name, digit), is_older=lambda _: False)
         return release.roll_back(intent(name, digit))

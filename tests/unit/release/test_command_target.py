@@ -12,7 +12,7 @@ from ci_mlops.release.command_target import CommandTarget
 from ci_mlops.release.ledger import ledger_at
 from ci_mlops.release.promote import Release
 from ci_mlops.release.settings import CommandTargetSettings
-from ci_mlops.release.target import Overtaken, Slot
+from ci_mlops.release.target import Overtaken, Slot, beside
 from tests.unit.release.file_target import bad_if, good, intent
 
 A = f"sha256:{'a' * 64}"
@@ -113,3 +113,22 @@ def test_a_digest_is_no_shell_word(tmp_path: Path, commands: Commands) -> None:
     with pytest.raises(OutsideError):
         target(tmp_path, commands, ":").start("$(touch owned); touch owned", 1)
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_program_may_know_an_address_without_its_proxy(
+    tmp_path: Path, commands: Commands
+) -> None:
+    answers = [
+        ("{}", None),
+        (f'{{"digest": "{A}", "url": "http://front"}}', Slot(digest=A, url="http://front")),
+        (
+            f'{{"digest": "{A}", "url": "http://front", "own": "http://own"}}',
+            Slot(digest=A, url="http://own"),
+        ),
+    ]
+    for printed, found in answers:
+        (tmp_path / "answer").write_text(f"{printed}\n", encoding="utf-8")
+        made = target(tmp_path, commands, "cat answer #")
+        assert beside(made) == found
+        live = made.live()
+        assert (live and live.url) == (found and "http://front")

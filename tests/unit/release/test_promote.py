@@ -64,7 +64,7 @@ def test_the_plain_way(ledger: Ledger, target: FileTarget) -> None:
         "before: idle answers",
         "after: front answers",
     ]
-    assert steps == [step for step in STEPS if step != "drill"]
+    assert steps == [step for step in STEPS if step not in {"drill", "hold"}]
     assert story(ledger) == ["intent p1 a", "promoted p1 a"]
     assert target.read()["done"] == ["start a", "switch a"]
 
@@ -78,6 +78,87 @@ def test_the_way_back_is_proven_with_each_promotion(ledger: Ledger, target: File
     assert ended.kind == "promoted"
     assert ended.checks[-1].outcome == "warned"
     assert "no way back to sha256:bbbbbbbbbbbb: cannot start b" in ended.checks[-1].message
+
+
+def test_a_version_that_fails_while_it_is_held_is_taken_back(
+    ledger: Ledger, target: FileTarget
+) -> None:
+    promote(ledger, target, "p1", "a", holds=True)
+    steps: list[str] = []
+    verify = bad_if("b", ["hold"])
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify, told=steps.append)
+    assert (ended.kind, ended.written.entry.to[7]) == ("rolled_back", "a")
+    assert ended.written.entry.reason == "hold: 3 of 32 predictions differ"
+    assert steps == list(STEPS)
+    names = [check.name for check in ended.checks]
+    assert names[-3:] == ["rollback-drill", "predictions", "way-back"], "the way back is known"
+    assert (target.read()["live"][7], target.read()["idle"]) == ("a", None)
+
+
+def test_the_version_before_stays_warm_during_the_hold(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    warm: list[str] = []
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase == "hold":
+            assert slot.url == "front"
+            warm.append(target.read()["idle"][7])
+        return good(slot, phase)
+
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify)
+    assert (ended.kind, warm) == ("promoted", ["a"])
+    assert [one.message for one in ended.checks][-1] == "hold: front answers"
+
+
+@pytest.mark.parametrize("outcomes", [[], ["skipped", "skipped"]])
+def test_a_hold_that_saw_nothing_is_no_success(
+    ledger: Ledger, target: FileTarget, outcomes: list[Any]
+) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase != "hold":
+            return good(slot, phase)
+        return [Check(name="memory", outcome=one, message="no metrics") for one in outcomes]
+
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify)
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "nothing was seen of it")
+
+
+def test_a_target_that_is_gone_during_the_hold(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase == "hold":
+            raise OutsideError("the recorded answers are gone")
+        return good(slot, phase)
+
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify)
+    assert ended.written.entry.reason == "the recorded answers are gone"
+    assert (ended.kind, target.read()["live"][7]) == ("rolled_back", "a")
+
+
+def test_a_rollback_during_the_hold_ends_it(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase == "hold":
+            with ledger_at(ledger.remote, ledger.commands) as theirs:
+                release(theirs, target).roll_back(intent("r1", "a"))
+        return good(slot, phase)
+
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify)
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "rolled back by ann: merged")
+    assert story(ledger)[2:] == ["intent p2 b", "rolled_back p2 a"]
+    assert target.read()["live"][7] == "a"
+
+
+def test_a_rollback_does_not_hold(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    promote(ledger, target, "p2", "b")
+    held = release(ledger, target, holds=True, verify=bad_if("a", ["hold"]))
+    assert held.roll_back(intent("r1", "a")).kind == "rolled_back"
+    assert target.read()["live"][7] == "a"
 
 
 def test_asking_twice_does_nothing_twice(ledger: Ledger, target: FileTarget) -> None:
@@ -446,7 +527,7 @@ def killed(folder: Path, step: str, verb: str, *arguments: str) -> None:
         *(("promote", step) for step in STEPS),
         *(("promote in steps", CANARY.format(percent)) for percent in (10, 50)),
         *(("promote in steps", step) for step in STEPS),
-        *(("roll back", step) for step in STEPS if step != "drill"),
+        *(("roll back", step) for step in STEPS if step not in {"drill", "hold"}),
     ],
 )
 def test_killed_at_every_step_and_resumed(
@@ -465,7 +546,9 @@ def test_killed_at_every_step_and_resumed(
     assert ledger.state().environment("production").pending is None
 
 
-@pytest.mark.parametrize("step", ["canary 10 %", "canary 50 %", "switch", "verify after", "end"])
+@pytest.mark.parametrize(
+    "step", ["canary 10 %", "canary 50 %", "switch", "verify after", "hold", "end"]
+)
 def test_killed_and_never_resumed(ledger: Ledger, target: FileTarget, step: str) -> None:
     promote(ledger, target, "p1", "a")
     killed(target.path.parent, step, "promote in steps", "p2", "b")

@@ -49,8 +49,8 @@ def test_steps_that_are_no_percentages(percent: str) -> None:
 def test_a_canary_that_would_be_abandoned_on_the_way() -> None:
     steps = "canary_percent: [10, 50, 100], canary_step_minutes: 7.5"
     said = refused(f"{DOCKER}, {steps}")
-    assert "the canary may take 30 minutes (2 steps, each watched twice at the most)" in said
-    assert "`abandoned_after_minutes` must be longer" in said
+    assert "a promotion may be watched for 30 minutes (canary and hold)" in said
+    assert "`abandoned_after_minutes`, 30, must be longer" in said
     text = TEXT.replace("SETTINGS", f"{DOCKER}, {steps}, abandoned_after_minutes: 31")
     assert config.parse(text, "mlops.yml").config.release
 
