@@ -33,7 +33,7 @@ def rules(*, verify: Any = None, **changes: Any) -> DockerTargetSettings:
         target="docker",
         port=80,
         canary_percent=(10, 50, 100),
-        verify=VerifySettings(**(verify or {})),
+        verify=VerifySettings(**{"max_slowdown_percent": 100, **(verify or {})}),
         **changes,
     )
 
