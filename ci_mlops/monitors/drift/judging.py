@@ -181,7 +181,7 @@ def _shift_check(move: Move, limit: Limit, window: str) -> Check:
         limit=limit,
         interval=Interval(low=move.distance.low, high=move.distance.high),
         rows=len(move.column.current),
-        message=f"{move.column.name} has moved in {window}: {moves.told(move)}.{burst}",
+        message=f"The values of {move.column.name} moved in {window}: {moves.told(move)}.{burst}",
         remedy=REMEDY,
     )
 
