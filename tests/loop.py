@@ -52,7 +52,8 @@ monitors:
   retrain: {{ command: [python retrain.py], window_days: 0.0001, min_rows: 80 }}
 """
 PAUSE_S = 0.06
-PATIENCE_S = 120
+PATIENCE_S = 300
+COMMAND_S = 900
 MOVED = ("hrat",)
 NOT_INPUTS = ("application_id", "race", "male", "approve")
 
@@ -144,7 +145,7 @@ class Loop:
             ),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=COMMAND_S,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr
