@@ -125,3 +125,17 @@ def test_a_pull_request_can_release_nothing(released: Repo, tmp_path: Path) -> N
     assert ran.code == 1
     assert "a pull_request event may not release anything" in ran.said()
     assert not released.git("ls-remote", "origin", BRANCH)
+
+
+def test_a_word_that_is_neither_promote_nor_rollback_is_red(released: Repo, tmp_path: Path) -> None:
+    event = {"inputs": {"action": "revert", "to": "production"}}
+    ran = Runner(home=tmp_path / "runner").run(
+        released,
+        "workflow_dispatch",
+        event,
+        workflow="mlops-release.yml",
+        environ={"GITHUB_RUN_ID": "1"},
+    )
+    assert ran.code == 1
+    assert set(ran.jobs().values()) == {"failure"}, ran.said()
+    assert not released.git("ls-remote", "origin", BRANCH)
