@@ -3,7 +3,8 @@
 `python -m benchmarks.loop` serves the loans for real under fifteen requests a second, with a real
 Prometheus and a fake GitHub on loopback, and goes through the loop: see tests/loop.py. Each
 monitor looks again a second after its last look, with windows of seconds; where they are hours, an
-alarm takes as many hours longer. It fails where anything is not as it has to be, or done twice.
+alarm takes as many hours longer. What follows is timed from the end of the look that alarmed, and
+looked at twice. It fails where anything is not as it has to be, or done twice.
 """
 
 import argparse

@@ -6,11 +6,12 @@ past, 200 predictions a day with 20 inputs of several kinds, labels that arrive 
 and memory with a daily wave, correlated noise, one burst of half an hour with slow and failing
 requests, and a restart. Drift and accuracy look each day, latency and resources every two hours; a
 week counts as falsely alarmed if any check of any look fails. Then each of four faults begins at a
-random moment of such a week: hours to the first alarm.
+random moment of such a week: hours to the first alarm. About half of the labels are yes, where a
+share is hardest to tell; what is not seen in time counts as seen last.
 
-Last, labels alone: 100 a day, looked at each day for 2,000 years, beside two rules in use, a
-binomial test of each day's labels (level 0.01) and a seven-day mean held to the judged share less
-two points.
+Last, labels alone: 100 a day, looked at each day for 2,000 years, beside rules in use, a binomial
+test of each day's labels (level 0.01) and a seven-day mean held to the judged share less two, or
+three, points.
 """
 
 import argparse
@@ -329,7 +330,8 @@ def label_year(seed: int, *, drop: float = 0.0) -> dict[str, int | None]:
     low = _binomial_limit(LABELS_A_DAY, ACCURACY, 0.01)
     found["binomial test of each day"] = _first(counts[90:] <= low)
     week = np.convolve(counts, np.ones(7), "valid")[90 - 6 :] / (7 * LABELS_A_DAY)
-    found["seven-day mean"] = _first(week < ACCURACY - 0.02)
+    for points in (2, 3):
+        found[f"seven-day mean, {points} points"] = _first(week < ACCURACY - points / 100)
     found["ci-mlops"] = None
     for day in range(90, days):
         seen = right[day - 89 : day + 1].reshape(-1)
@@ -356,7 +358,7 @@ def main() -> int:
     """Print the table; 1 where more than one healthy week in a hundred is falsely alarmed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weeks", type=int, default=1000)
-    parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--years", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -401,15 +403,15 @@ def main() -> int:
     return int(len(wrong) > 0.01 * len(weeks))
 
 
-def _told(found: list[float | None]) -> dict[str, float]:
-    known = sorted(one for one in found if one is not None)
-    if not known:
-        return {"runs": len(found), "not seen": len(found)}
+def _told(found: list[float | None]) -> dict[str, float | None]:
+    """Return the median over all runs; null where it is not seen in half of them."""
+    every = sorted(math.inf if one is None else one for one in found)
+    middle, worst = statistics.median(every), every[-1]
     return {
         "runs": len(found),
-        "not seen": len(found) - len(known),
-        "median": round(statistics.median(known), 1),
-        "worst": round(known[-1], 1),
+        "not seen": found.count(None),
+        "median": round(middle, 1) if math.isfinite(middle) else None,
+        "worst": round(worst, 1) if math.isfinite(worst) else None,
     }
 
 

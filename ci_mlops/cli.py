@@ -38,6 +38,16 @@ if TYPE_CHECKING:
 
 Environ = Mapping[str, str]
 SECRETS = frozenset({"GITHUB_TOKEN", "PROMETHEUS_TOKEN"})
+NOT_FOR_CHANGES = SECRETS | {
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "GITHUB_ENV",
+    "GITHUB_OUTPUT",
+    "GITHUB_PATH",
+    "GITHUB_STATE",
+    "GITHUB_STEP_SUMMARY",
+}
+"""What the code of a pull request, which a pickle may be, is not handed: tokens, and the files by
+which a step speaks to the steps after it."""
 
 
 def main(arguments: Sequence[str], environ: Environ) -> int:
@@ -121,7 +131,7 @@ def _run(arguments: Namespace, environ: Environ) -> int:
 
     path = _config_path(arguments)
     loaded = config.load(path)
-    commands = Commands(environ=environ)
+    commands = Commands(environ={k: v for k, v in environ.items() if k not in NOT_FOR_CHANGES})
     workflow = Workflow.from_environ(environ)
     started, clock = datetime.now(UTC), time.monotonic()
     folder = path.resolve().parent / ".mlops"

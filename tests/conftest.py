@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ci_mlops.command import Commands
 from tests import cluster
+
+# What takes a moment longer on a busy machine is no fault.
+settings.register_profile("ci-mlops", deadline=None)
+settings.load_profile("ci-mlops")
 
 IDENTITY = {
     "GIT_AUTHOR_NAME": "A Developer",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci_mlops import cli, config, parser
+from ci_mlops.monitors import MONITORS
 from ci_mlops.stages import STAGES
 from ci_mlops.stages.policy import packs
 from tests.conftest import clean_environ
@@ -76,6 +77,22 @@ def test_examples_and_the_readme_are_valid_configurations() -> None:
     readme = (TOP / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
     config.parse(block, "README.md")
+
+
+def test_the_first_pages_name_everything_that_looks_and_what_follows() -> None:
+    looks = [f"stages/{one.name}.md" for one in STAGES]
+    looks += [f"monitors/{one.name}.md" for one in MONITORS]
+    verbs = ("release", "chatops", "monitor", "retrain", "feedback", "dashboard")
+    readme = (TOP / "README.md").read_text(encoding="utf-8")
+    index = (TOP / "docs" / "index.md").read_text(encoding="utf-8")
+    for page in (*looks, *(f"how-to/{one}.md" for one in verbs)):
+        assert f"](docs/{page})" in readme, page
+        assert f"]({page})" in index, page
+
+
+def test_no_page_waits_for_a_figure() -> None:
+    for file in (TOP / "docs").rglob("*.md"):
+        assert not re.search(r"^[A-Z]+(_[A-Z]+)+$", file.read_text("utf-8"), re.MULTILINE), file
 
 
 def test_links_in_the_readme_lead_somewhere() -> None:

@@ -26,6 +26,8 @@ class Violation:
     limit: float
     rows: int
     message: str
+    of: int = 0
+    """Values among which `rows` were counted; 0 where the fault is a fact and no share."""
 
 
 def examine(
@@ -75,11 +77,13 @@ def _became_constant(reference: "pd.Series[Any]", values: "pd.Series[Any]") -> b
     return bool(commonest ** int(values.notna().sum()) < ALPHA)
 
 
-def _broken(rule: str, column: str, seen: tuple[float, float, int], message: str) -> Violation:
+def _broken(
+    rule: str, column: str, seen: tuple[float, float, int], message: str, *, of: int = 0
+) -> Violation:
     """Return a violation; `seen` are what was observed, its limit, and the rows it rests on."""
     observed, limit, rows = seen
     return Violation(
-        rule=rule, column=column, observed=observed, limit=limit, rows=rows, message=message
+        rule=rule, column=column, observed=observed, limit=limit, rows=rows, message=message, of=of
     )
 
 
@@ -95,19 +99,22 @@ def _given(frame: pd.DataFrame, given: "Contract") -> "list[Violation]":
         if not rate <= limit:
             message = f"{100 * rate:.1f} % of column {name} is missing."
             rows = int(frame[name].isna().sum())
-            found.append(_broken("null-rate", name, (rate, limit, rows), message))
+            seen = (rate, limit, rows)
+            found.append(_broken("null-rate", name, seen, message, of=len(frame)))
     for name, (low, high) in given.range.items():
         values = numbers(frame[name]) if name in present else np.array([])
         outside = int(((values < low) | (values > high)).sum())
         if outside:
             message = f"{outside} values of column {name} lie outside {low:g} to {high:g}."
-            found.append(_broken("range", name, (outside, 0, outside), message))
+            seen = (outside, 0, outside)
+            found.append(_broken("range", name, seen, message, of=len(values)))
     for name, allowed in given.categories.items():
         held = frame[name].dropna() if name in present else pd.Series(dtype=object)
         other = held[~held.astype(str).isin({str(one) for one in allowed})]
         if len(other):
             message = f"Column {name} holds {_quoted(other)}, which the contract does not allow."
-            found.append(_broken("categories", name, (len(other), 0, len(other)), message))
+            seen = (len(other), 0, len(other))
+            found.append(_broken("categories", name, seen, message, of=len(held)))
     for name in given.unique:
         twice = int(frame[name].duplicated().sum()) if name in present else 0
         if twice:
@@ -125,7 +132,8 @@ def _not_finite(frame: pd.DataFrame, settings: "DataSettings") -> list[Violation
         rows = int(np.isinf(column.to_numpy(dtype=float, na_value=np.nan)).sum())
         if rows:
             message = f"{rows} values of column {name} are infinite."
-            found.append(_broken("not-finite", str(name), (rows / len(frame), 0, rows), message))
+            seen = (rows / len(frame), 0, rows)
+            found.append(_broken("not-finite", str(name), seen, message, of=len(frame)))
     return found
 
 
@@ -138,13 +146,13 @@ def _types(
         if len(words):
             message = f"Column {name} should hold numbers, but holds {_quoted(words)}."
             share = len(words) / max(1, len(column))
-            return [_broken("types", name, (share, 0, len(words)), message)]
+            return [_broken("types", name, (share, 0, len(words)), message, of=len(column))]
     texts = column.dropna().map(lambda one: isinstance(one, str))
     before = reference.dropna().map(lambda one: isinstance(one, str))
     if kind in {"category", "text"} and before.all() and len(texts) and not texts.all():
         other = int((~texts).sum())
         message = f"Column {name} mixes texts with {other} values of another type."
-        return [_broken("types", name, (other / len(texts), 0, other), message)]
+        return [_broken("types", name, (other / len(texts), 0, other), message, of=len(texts))]
     return []
 
 
@@ -156,7 +164,8 @@ def _nulls(
     if after <= limit:
         return []
     message = f"{100 * after:.0f} % of column {name} is missing; {100 * before:.0f} % were before."
-    return [_broken("null-rate", name, (after, limit, int(column.isna().sum())), message)]
+    seen = (after, limit, int(column.isna().sum()))
+    return [_broken("null-rate", name, seen, message, of=len(column))]
 
 
 def _range(
@@ -177,7 +186,7 @@ def _range(
         f"reference (for example {float(outside[0]):g})."
     )
     observed = len(outside) / len(values)
-    return [_broken("range", name, (observed, allowed, len(outside)), message)]
+    return [_broken("range", name, (observed, allowed, len(outside)), message, of=len(values))]
 
 
 def _categories(
@@ -194,7 +203,7 @@ def _categories(
     if len(new) / total <= allowed:
         return []
     message = f"Column {name} holds {_quoted(new)}, which the reference does not know."
-    return [_broken("categories", name, (len(new) / total, allowed, len(new)), message)]
+    return [_broken("categories", name, (len(new) / total, allowed, len(new)), message, of=total)]
 
 
 def _quoted(values: "pd.Series[Any]") -> str:

@@ -69,6 +69,10 @@ class Watched(Workspace):
         """When what is live began to answer."""
         return self.live.since if self.live else None
 
+    def just_began(self, within: timedelta) -> bool:
+        """Whether what is live began to answer so lately that it may have left no trace yet."""
+        return self.begun is not None and self.now - self.begun < 2 * within
+
     def predictions_of(self, window: timedelta) -> Log:
         """Return the newest rows of the prediction log. Raises CannotLook."""
         if self.log is None:

@@ -19,8 +19,8 @@ class PredictionLogSettings(Value):
 
     path: Annotated[str, Field(min_length=1)]
     """A folder of JSON Lines or Parquet files, relative to mlops.yml, or a pattern in an object
-    store, such as `s3://bucket/predictions/*.parquet`. A file named by a day is read for that day
-    alone."""
+    store, such as `s3://bucket/predictions/*.parquet`, where two stars stand for folders. A file
+    named by a day is read for that day alone."""
     max_rows: Annotated[int, Field(ge=100)] = 200_000
     """Rows of a window beyond which a random sample is looked at."""
 

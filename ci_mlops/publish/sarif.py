@@ -35,11 +35,25 @@ def render(verdict: Verdict, *, config: str) -> str:
         "name": "ci-mlops",
         "version": __version__,
         "informationUri": HOME,
-        "rules": [{"id": rule, "name": rule} for rule in rules],
+        "rules": [_described(rule) for rule in rules],
     }
     results = [_result(reason, numbers, config) for reason in verdict.reasons]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
+
+
+def _described(rule: str) -> dict[str, Any]:
+    """Return what code scanning shows of a rule; it asks for all three texts."""
+    stage, _, name = rule.partition("/")
+    about = f"Check {name} of {stage}" if stage != "run" else f"The run's {name}"
+    more = f"{about}. The report of the pull request says what was observed, and its limit."
+    return {
+        "id": rule,
+        "name": rule,
+        "shortDescription": {"text": about},
+        "fullDescription": {"text": more},
+        "help": {"text": f"{more} See {HOME}#what-is-judged for what each stage looks at."},
+    }
 
 
 def _result(reason: Reason, numbers: Mapping[str, int], config: str) -> dict[str, Any]:

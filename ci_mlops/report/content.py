@@ -63,6 +63,18 @@ class Content:
     """What a reader must know besides: no base, changed rules, borrowed interpreters, notes."""
     sections: tuple[Section, ...]
 
+    @property
+    def compared(self) -> str:
+        """What the column of figures holds."""
+        return "judged → now" if self.run.environment else "base → head"
+
+    @property
+    def command(self) -> str:
+        """What gives the same on the reader's machine."""
+        if self.run.environment:
+            return "ci-mlops monitor"
+        return f"ci-mlops run --base {self.run.base[:10]}" if self.run.base else "ci-mlops run"
+
 
 def content(run: Run, records: Evidence, verdict: Verdict) -> Content:
     """Put a run, its evidence and its verdict into words."""

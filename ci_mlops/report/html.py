@@ -68,10 +68,10 @@ def render(run: Run, records: Evidence, verdict: Verdict) -> str:
     parts = [
         _head(said),
         _verdict(said),
-        _rows(said.rows),
+        _rows(said.rows, said.compared),
         "".join(f"<p>{html(sentence)}</p>" for sentence in said.sentences),
         "<h2>Stages</h2>" if said.sections else "",
-        *(_section(section) for section in said.sections),
+        *(_section(section, said.compared) for section in said.sections),
         _how_it_was_judged(said),
         "</main></body></html>\n",
     ]
@@ -95,7 +95,7 @@ def _verdict(said: Content) -> str:
     )
 
 
-def _rows(rows: Sequence[Row]) -> str:
+def _rows(rows: Sequence[Row], compared: str) -> str:
     if not rows:
         return ""
     lines = []
@@ -109,23 +109,24 @@ def _rows(rows: Sequence[Row]) -> str:
             name = " · ".join(part for part in parts if part)
             cells = [_observed(check), html(figures.limit(check.limit, check.unit))]
             meaning = _meaning(check)
-        lines.append(_line(row.outcome, name, cells, meaning))
-    return _table_of_checks(lines, "what it means, what to do")
+        lines.append(_line(row.outcome, name, [*cells, meaning], compared))
+    return _table_of_checks(lines, "what it means, what to do", compared)
 
 
-def _line(outcome: Outcome, name: str, cells: Sequence[str], meaning: str) -> str:
+def _line(outcome: Outcome, name: str, cells: Sequence[str], compared: str) -> str:
     word = WORDS[outcome]
     return (
         f'<tr><td title="{word}">{SIGNS[outcome]}</td><td><b>{html(name)}</b></td>'
-        f'<td class="figure" data-name="base → head">{cells[0]}</td>'
-        f'<td class="figure" data-name="limit">{cells[1]}</td><td class="words">{meaning}</td></tr>'
+        f'<td class="figure" data-name="{compared}">{cells[0]}</td>'
+        f'<td class="figure" data-name="limit">{cells[1]}</td>'
+        f'<td class="words">{cells[2]}</td></tr>'
     )
 
 
-def _table_of_checks(lines: Sequence[str], last: str) -> str:
+def _table_of_checks(lines: Sequence[str], last: str, compared: str) -> str:
     return (
         '<div class="scroll" tabindex="0"><table class="stack"><thead><tr><th></th><th>check</th>'
-        f"<th>base → head</th><th>limit</th><th>{last}</th></tr></thead>"
+        f"<th>{compared}</th><th>limit</th><th>{last}</th></tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -149,7 +150,7 @@ def _meaning(check: Check) -> str:
     return " ".join(parts)
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, compared: str) -> str:
     is_open = " open" if section.outcome in {"failed", "error"} else ""
     record = section.record
     if record is None:
@@ -169,12 +170,12 @@ def _section(section: Section) -> str:
         _line(
             check.outcome,
             " · ".join(part for part in (check.name, check.slice) if part),
-            [_observed(check), html(figures.limit(check.limit, check.unit))],
-            _meaning(check),
+            [_observed(check), html(figures.limit(check.limit, check.unit)), _meaning(check)],
+            compared,
         )
         for check in worst_first(record)
     ]
-    body = _table_of_checks(lines, "what was seen") if lines else ""
+    body = _table_of_checks(lines, "what was seen", compared) if lines else ""
     return (
         f"<details{is_open}><summary>{summary}</summary><div>{body}{_more(record)}</div></details>"
     )
@@ -232,14 +233,18 @@ def _how_it_was_judged(said: Content) -> str:
         for c in (*run.subject_changes, *run.gate_changes)
     ]
     tools = ", ".join(f"{name} {version}" for name, version in run.tools.items())
-    command = f"ci-mlops run --base {run.base[:10]}" if run.base else "ci-mlops run"
+    sides = (
+        f"{html(run.environment)}, looked at from <code>{html(run.head)}</code>, by its rules."
+        if run.environment
+        else f"Base <code>{html(run.base or 'none')}</code>, head <code>{html(run.head)}</code>. "
+        f"Judged by the {run.judged_by}'s rules."
+    )
     return (
         "<details><summary>How this was judged</summary><div>"
-        f"<p>Base <code>{html(run.base or 'none')}</code>, head <code>{html(run.head)}</code>. "
-        f"Judged by the {run.judged_by}'s rules.</p>"
+        f"<p>{sides}</p>"
         f"<p>{html(tools)}; {figures.seconds(run.seconds)}, "
         f"{len(run.reused)} of {len(run.stages)} stages reused.</p>"
         + (_grid(("setting", "base", "head", "place"), changes) if changes else "")
         + (_grid(("subject", "sha256"), subjects) if subjects else "")
-        + f"<p>The same on your machine: <code>{html(command)}</code></p></div></details>"
+        + f"<p>The same on your machine: <code>{html(said.command)}</code></p></div></details>"
     )

@@ -31,7 +31,7 @@ def render(run: Run, records: Evidence, verdict: Verdict, *, limit: int = LIMIT)
     head = _above_the_fold(said, limit)
     tail = _how_it_was_judged(said)
     room = limit - len(head) - len(tail) - HOLD_BACK
-    sections, cut = _sections(said.sections, room)
+    sections, cut = _sections(said.sections, room, said.compared)
     counted_cut = f"\n<sub>{cut} Everything is in report.html.</sub>\n" if cut else ""
     return head + sections + tail + counted_cut
 
@@ -53,16 +53,16 @@ def _above_the_fold(said: Content, limit: int) -> str:
         "",
     ]
     if said.rows:
-        lines += [*_table_of_rows(said.rows[:MAX_ROWS]), ""]
+        lines += [*_table_of_rows(said.rows[:MAX_ROWS], said.compared), ""]
         lines += _rest_of_rows(said.rows[MAX_ROWS:], limit // 2)
     for sentence in said.sentences[:20]:
         lines += [markdown(sentence, 600), ""]
     return "\n".join(lines)
 
 
-def _table_of_rows(rows: Sequence[Row]) -> list[str]:
+def _table_of_rows(rows: Sequence[Row], compared: str) -> list[str]:
     lines = [
-        "| | check | base → head | limit | what it means, what to do |",
+        f"| | check | {compared} | limit | what it means, what to do |",
         "|---|---|---|---|---|",
     ]
     return lines + [_row(row) for row in rows]
@@ -141,7 +141,7 @@ def _short_name(row: Row, size: int) -> str:
 # --- folded sections ----------------------------------------------------------------------------
 
 
-def _sections(sections: Sequence[Section], room: int) -> tuple[str, str]:
+def _sections(sections: Sequence[Section], room: int, compared: str) -> tuple[str, str]:
     """Return the sections that fit, the worst first in line for room, and what was cut."""
     order = sorted(sections, key=lambda one: (one.outcome != "failed", one.outcome != "error"))
     parts: dict[str, str] = {}
@@ -149,7 +149,7 @@ def _sections(sections: Sequence[Section], room: int) -> tuple[str, str]:
     for number, section in enumerate(order):
         left = len(order) - number
         share = max(0, room // left) if left > 1 else room
-        text, missing = _section(section, min(room, max(share, room // 2)))
+        text, missing = _section(section, min(room, max(share, room // 2)), compared)
         cut_parts += missing
         if text is None:
             cut_sections += 1
@@ -165,7 +165,7 @@ def _sections(sections: Sequence[Section], room: int) -> tuple[str, str]:
     return shown, " ".join(said)
 
 
-def _section(section: Section, room: int) -> tuple[str | None, int]:
+def _section(section: Section, room: int, compared: str) -> tuple[str | None, int]:
     """Return a folded section of at most `room` characters, and how many of its parts are cut."""
     head = f"<details><summary>{_summary(section)}</summary>\n\n"
     tail = "</details>\n"
@@ -176,7 +176,7 @@ def _section(section: Section, room: int) -> tuple[str | None, int]:
         body = f"{markdown(section.fault)}\n\n"
         return (f"{head}{body}{tail}", 0) if len(head + body + tail) <= room else (head + tail, 1)
     room -= len(head) + len(tail)
-    text, missing = _checks(record, room)
+    text, missing = _checks(record, room, compared)
     room -= len(text)
     for part in _parts(record):
         if len(part) <= room:
@@ -197,8 +197,8 @@ def _summary(section: Section) -> str:
     return f"<b>{name}</b> {SIGNS[record.outcome]} {markdown(counts + reused)}"
 
 
-def _checks(record: Record, room: int) -> tuple[str, int]:
-    head = "| | check | base → head | limit | what was seen |\n|---|---|---|---|---|\n"
+def _checks(record: Record, room: int, compared: str) -> tuple[str, int]:
+    head = f"| | check | {compared} | limit | what was seen |\n|---|---|---|---|---|\n"
     lines: list[str] = []
     used = len(head) + 1
     missing = 0
@@ -273,12 +273,12 @@ def _how_it_was_judged(said: Content) -> str:
         f"{len(run.reused)} of {len(run.stages)} stages reused" if run.reused else "nothing reused"
     )
     lines = [
-        f"{base}, {head}. Judged by the {run.judged_by}'s rules.",
+        f"{markdown(run.environment, 60)}, looked at from {head}, by its rules."
+        if run.environment
+        else f"{base}, {head}. Judged by the {run.judged_by}'s rules.",
         f"{', '.join(subjects)}." if subjects else "",
         f"{tools}; {figures.seconds(run.seconds)}, {reused}.",
-        "The same on your machine: "
-        + (f"`ci-mlops run --base {run.base[:10]}`" if run.base else "`ci-mlops run`")
-        + ".",
+        f"The same on your machine: `{said.command}`.",
     ]
     body = "\n".join(line for line in lines if line)
     return f"<details><summary>How this was judged</summary>\n\n{body}\n\n</details>\n"

@@ -77,6 +77,18 @@ def shares_moved(reference: tuple[int, int], current: tuple[int, int]) -> Distan
     )
 
 
+def count_interval(count: int) -> tuple[float, float]:
+    """Return the interval at LEVEL of the mean of a Poisson count.
+
+    Source: Garwood, Fiducial limits for the Poisson distribution, Biometrika 28 (1936).
+    """
+    from scipy.stats import chi2
+
+    tail = (1 - LEVEL) / 2
+    low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
+    return low, float(chi2.ppf(1 - tail, 2 * count + 2)) / 2
+
+
 def difference_interval(
     reference: tuple[int, int], current: tuple[int, int], *, level: float = LEVEL
 ) -> tuple[float, float]:

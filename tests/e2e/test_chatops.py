@@ -1,6 +1,7 @@
 """A command in a comment, by the workflow that the how-to shows."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,9 @@ def comment(site: Site, login: str, body: str) -> Ran:
     site.publish(opened)
     site.world.collaborators |= {"anna": "write"}
     said = site.world.comment(1, body, login)
-    event = {
+    event: dict[str, Any] = {
         "action": "created",
+        "repository": {"full_name": site.world.repository, "default_branch": "main"},
         "issue": {"number": 1, "pull_request": {"url": "https://example.org"}},
         "comment": {"id": said["id"], "body": body, "user": {"login": login, "type": "User"}},
     }
@@ -50,3 +52,29 @@ def test_a_comment_is_no_code(site: Site) -> None:
     ran = comment(site, "anna", f"/mlops rerun $(touch {mark}); touch {mark}\n`touch {mark}`\n")
     assert ran.jobs() == {"chatops": "success"}, ran.said()
     assert not mark.exists()
+
+
+RELEASE = "release:\n  production: {target: process, port: 8080}\n"
+
+
+@pytest.mark.parametrize(
+    ("login", "environment", "said"),
+    [
+        ("anna", "production", "Rolling back production: [the run]("),
+        ("anna", "elsewhere", "has no such environment below `release`"),
+        ("mallory", "production", "Only people with write permission"),
+    ],
+)
+def test_a_release_is_started_on_the_default_branch_for_people_who_may_write(
+    site: Site, login: str, environment: str, said: str
+) -> None:
+    """What the pull request itself says of environments and workflows counts for nothing."""
+    site.world.workflows["mlops-release.yml"] = ["action", "to", "reason", "id"]
+    main = {"mlops.yml": project()["mlops.yml"] + RELEASE}
+    site.world.files["main"] = main
+    ran = comment(site, login, f"/mlops rollback {environment}")
+    assert ran.jobs() == {"chatops": "success"}, ran.said()
+    _report, answer = site.world.own_comments()
+    assert said in answer
+    started = [(one["ref"], one["inputs"]["to"]) for one in site.world.dispatches]
+    assert started == ([("main", "production")] if "Rolling back" in said else [])

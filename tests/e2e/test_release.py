@@ -153,14 +153,20 @@ def test_what_is_not_merged_releases_nothing(
     released: Repo, github: FakeGitHub, tmp_path: Path
 ) -> None:
     released.git("checkout", "-q", "-b", "tempting")
-    ran = release(
-        released,
-        Runner(home=tmp_path / "runner"),
-        github,
-        run_id=1,
-        event="workflow_dispatch",
-        inputs={"action": "promote", "to": "production"},
-    )
+    inputs = {"action": "promote", "to": "production"}
+    runner = Runner(home=tmp_path / "runner")
+    ran = release(released, runner, github, run_id=1, event="workflow_dispatch", inputs=inputs)
     assert ran.code == 1
     assert "refs/heads/tempting is not main" in ran.said()
+    assert not released.git("ls-remote", "origin", BRANCH)
+
+
+def test_a_word_that_is_neither_promote_nor_rollback_is_red(
+    released: Repo, github: FakeGitHub, tmp_path: Path
+) -> None:
+    inputs = {"action": "revert", "to": "production"}
+    runner = Runner(home=tmp_path / "runner")
+    ran = release(released, runner, github, run_id=1, event="workflow_dispatch", inputs=inputs)
+    assert ran.code == 1
+    assert set(ran.jobs().values()) == {"failure"}, ran.said()
     assert not released.git("ls-remote", "origin", BRANCH)

@@ -167,6 +167,25 @@ def test_a_group_that_is_decided_otherwise_in_production_fails(watched: Repo) ->
     assert any(stage == "fairness" and "sex" in where for stage, _, where in reasons(document))
 
 
+def test_every_alarm_that_rests_on_a_sample_has_an_interval(watched: Repo) -> None:
+    serve(watched, shift=60.0, wrong=0.3)
+    rush = pd.read_csv(StringIO(project.data_csv(90_000, 1400, seed=8)))
+    rush["income"] += 60
+    production.log(
+        watched.path / "predictions",
+        {name: rush[name].to_numpy() for name in ("income", "debt")},
+        np.zeros(len(rush), dtype=int),
+        days=0.9,
+        version="rushing",
+    )
+    _, document, said = look(watched)
+    alarms = [one["check"] for one in document["reasons"] if one["outcome"] == "failed"]
+    assert {one["name"] for one in alarms} >= {"shift", "contract", "volume", "accuracy"}, said
+    assert [one for one in alarms if not one["interval"]] == []
+    for one in alarms:
+        assert one["interval"]["low"] <= one["observed"] <= one["interval"]["high"], one
+
+
 def test_silence_is_no_health(watched: Repo) -> None:
     (watched.path / "predictions").mkdir()
     code, document, said = look(watched, "--only", "drift")

@@ -31,7 +31,7 @@ RESOURCES = ResourcesMonitor()
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start one Prometheus that knows of five servers, each of a version of its own."""
+    """Start one Prometheus that knows of six servers, each of a version of its own."""
     ago = _history("").hours_ago()
     none, noise = 0 * ago, np.random.default_rng(2).normal(0, 5, len(ago))
     half_hour = (ago > 0.5) & (ago < 1)
@@ -41,6 +41,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         *_served("slow", np.where(ago < 2, 10, 5), none, 300 + noise, 0.97 + none),
         *_served("burst", np.where(half_hour, 15, 5), 0.3 * half_hour, 300 + daily, none),
         *_served("failing", 5 + none, np.where(ago < 2, 0.05, 0), 480 + noise, none),
+        *_history("idle").resources(300 + noise, none),
         *_served("leaking", 5 + none, none, 300 + 4 * (HOURS - ago) + noise, none),
     ]
     with prometheus.serving(tmp_path_factory.mktemp("real") / "p", history=lines) as address:
@@ -154,9 +155,19 @@ def test_limits_and_leaks_fail_and_a_daily_wave_does_not(
 
 
 def test_a_version_that_nobody_scrapes_is_no_health(tmp_path: Path, url: str) -> None:
-    looked = _watched(tmp_path, url, "unheard-of")
     for monitor in (LATENCY, RESOURCES):
+        looked = _watched(tmp_path, url, "unheard-of")
+        assert [one.outcome for one in monitor.look(looked).checks] == ["error"]
+        looked = _watched(tmp_path, url, "unheard-of", since_h=0.1)
         assert [one.outcome for one in monitor.look(looked).checks] == ["inconclusive"]
+
+
+def test_a_server_that_nobody_asks_is_there_and_undecided(tmp_path: Path, url: str) -> None:
+    looked = _watched(tmp_path, url, "idle")
+    assert [(one.name, one.outcome) for one in LATENCY.look(looked).checks] == [
+        ("traffic", "inconclusive")
+    ]
+    assert _found(RESOURCES.look(looked).checks, "passed") >= {"memory"}
 
 
 def test_what_went_live_just_now_is_not_held_to_its_past(tmp_path: Path, url: str) -> None:

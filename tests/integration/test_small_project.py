@@ -40,6 +40,44 @@ def test_a_harmless_change_passes_and_an_unchanged_run_is_reused(small: Repo) ->
     assert small.git("status", "--porcelain") == ""
 
 
+EVIL = """\
+import joblib
+
+class Evil:
+    def __reduce__(self):
+        return exec, ({what!r},)
+
+joblib.dump(Evil(), "model.joblib")
+"""
+WHAT = """\
+import json, os, sys
+here = {{"environ": dict(os.environ), "inside": "ci_mlops" in sys.modules}}
+open({stolen!r}, "w").write(json.dumps(here))
+for name in ("GITHUB_OUTPUT", "GITHUB_ENV"):
+    if name in os.environ:
+        open(os.environ[name], "a").write("verdict=passed\\nBASH_ENV=x.sh\\n")
+"""
+
+
+def test_a_pickle_that_runs_code_gets_no_token_forges_no_output_and_is_not_green(
+    tmp_path: Path,
+) -> None:
+    repo = broken_inputs.new_repo(tmp_path / "repo")
+    stolen = tmp_path / "stolen.json"
+    repo.git("checkout", "-q", "-b", "feature")
+    repo.commit({"train.py": EVIL.format(what=WHAT.format(stolen=str(stolen)))})
+    files = {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_ENV")}
+    tokens = {"GITHUB_TOKEN": "ghs_secret", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "secret"}
+    for file in files.values():
+        Path(file).touch()
+    code, output, _ = ci_mlops(repo.path, "run", "--json", "--only", "model", **files, **tokens)
+    assert (code, json.loads(output)["verdict"]) == (1, "error")
+    found = json.loads(stolen.read_text(encoding="utf-8"))
+    assert not {*files, *tokens} & set(found["environ"])
+    assert not found["inside"], "a model was loaded by the process that decides"
+    assert [Path(file).read_text(encoding="utf-8") for file in files.values()] == ["", ""]
+
+
 def test_report_and_verdict_come_from_the_evidence_alone(small: Repo) -> None:
     ci_mlops(small.path, "run")
     report = (small.path / ".mlops/report.md").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from ci_mlops.monitors.drift.moves import Column, Move
 from ci_mlops.monitors.reading import answered, as_reference, plain, scores, window_words
 from ci_mlops.monitors.sources.prediction_log import Log
 from ci_mlops.stage import Findings
+from ci_mlops.stats import moved
 
 if TYPE_CHECKING:
     from ci_mlops.model.predictions import Predictions
@@ -180,7 +181,7 @@ def _shift_check(move: Move, limit: Limit, window: str) -> Check:
         limit=limit,
         interval=Interval(low=move.distance.low, high=move.distance.high),
         rows=len(move.column.current),
-        message=f"{move.column.name} has moved in {window}: {moves.told(move)}.{burst}",
+        message=f"The values of {move.column.name} moved in {window}: {moves.told(move)}.{burst}",
         remedy=REMEDY,
     )
 
@@ -211,6 +212,7 @@ def _contract_checks(
             slice=f"{one.column}: {one.rule}",
             observed=one.observed,
             limit=Limit(at_most=one.limit),
+            interval=_interval(one),
             rows=one.rows,
             message=f"{one.message}{burst}",
             remedy="Mend what fills it, or refuse such requests; the model has not learned them",
@@ -222,6 +224,15 @@ def _contract_checks(
             rows=len(current),
             message=f"{len(current.columns)} inputs keep the contract of the data.",
         )
+
+
+def _interval(one: contract.Violation) -> Interval | None:
+    """Return the interval of what was observed; a fact, such as a lost column, has none."""
+    if not one.of:
+        return None
+    low, high = moved.wilson(one.rows, one.of)
+    scale = one.observed * one.of / one.rows  # 1 for a share, `of` for a count
+    return Interval(low=scale * low, high=scale * high)
 
 
 def _violations(
@@ -303,10 +314,12 @@ def _volume(settings: "DriftMonitor", watched: "Watched", log: Log) -> Iterable[
     # Small counts differ by chance: two standard deviations of a Poisson count are taken off.
     factor = max(1.0, most - 2 * most**0.5) / (least + 2 * least**0.5)
     holds = not factor > settings.max_volume_factor
+    low, high = moved.count_interval(round(per_day[0] / scale))
     yield Check(
         name="volume",
         outcome="passed" if holds else "failed",
         observed=per_day[0],
+        interval=Interval(low=scale * low, high=scale * high),
         limit=Limit(
             at_least=usual / settings.max_volume_factor, at_most=usual * settings.max_volume_factor
         ),

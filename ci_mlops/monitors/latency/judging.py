@@ -21,6 +21,7 @@ FEWEST = 10
 """Requests of a part below which its p95 is not counted."""
 REQUESTS = "ci_mlops_inference_requests_total"
 SECONDS = "ci_mlops_inference_duration_seconds"
+INFO = "ci_mlops_model_info"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +42,7 @@ def judge(settings: "LatencyMonitor", watched: "Watched") -> Findings:
     now = parts(watched, since_hours=window.total_seconds() / 3600, step=window / PARTS)
     requests = sum(one.requests for one in now)
     if not now or requests < settings.min_requests:
-        text = f"{requests:.0f} requests in {settings.window_minutes} minutes are too few to judge."
-        if not now:
-            text = (
-                "Prometheus knows of no request to what is live; that is no data, and not health."
-            )
-        check = Check(
-            name="traffic",
-            outcome="inconclusive",
-            observed=requests,
-            limit=Limit(at_least=settings.min_requests),
-            message=text,
-            remedy="Check that Prometheus scrapes /metrics of what is live, and who asks it",
-        )
-        return Findings(checks=(check,))
+        return Findings(checks=(_too_few(settings, watched, now, requests),))
     earlier = settings.reference_days * 24 + settings.window_minutes / 60
     before = [
         one
@@ -75,10 +63,7 @@ def judge(settings: "LatencyMonitor", watched: "Watched") -> Findings:
 def parts(watched: "Watched", *, since_hours: float, step: timedelta) -> list[Part]:
     """Return the parts of the last hours that Prometheus knows of."""
     server = watched.metrics()
-    labels = {"model": watched.project}
-    if watched.live is not None:
-        labels["version"] = watched.live.version
-    chosen = server.selector(**labels)
+    chosen = _chosen(watched)
     failed = chosen.replace("{", '{code=~"5..",', 1)
     width = f"[{round(step.total_seconds())}s]"
     queries = {
@@ -108,6 +93,14 @@ def parts(watched: "Watched", *, since_hours: float, step: timedelta) -> list[Pa
     ]
 
 
+def _chosen(watched: "Watched") -> str:
+    """Return the selector of what is live."""
+    labels = {"model": watched.project}
+    if watched.live is not None:
+        labels["version"] = watched.live.version
+    return watched.metrics().selector(**labels)
+
+
 def _quantile(share: float, chosen: str, width: str) -> str:
     return f"histogram_quantile({share}, sum by (le) (rate({SECONDS}_bucket{chosen}{width})))"
 
@@ -118,6 +111,36 @@ def _only(series: Sequence[Series]) -> dict[float, float]:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
+
+
+def _too_few(
+    settings: "LatencyMonitor", watched: "Watched", now: Sequence[Part], requests: float
+) -> Check:
+    """Few requests decide nothing; where Prometheus knows of none, nobody could look."""
+    outcome: Outcome = "inconclusive"
+    text = f"{requests:.0f} requests in {settings.window_minutes} minutes are too few to judge."
+    if not now and watched.just_began(timedelta(minutes=settings.window_minutes) / PARTS):
+        text = "What is live has answered for too short a time to judge it."
+    elif not now and not _scraped(settings, watched):
+        outcome = "error"
+        text = "Prometheus knows of no request to what is live; that is no data, and not health."
+    return Check(
+        name="traffic",
+        outcome=outcome,
+        observed=requests,
+        limit=Limit(at_least=settings.min_requests),
+        message=text,
+        remedy="Check that Prometheus scrapes /metrics of what is live, and who asks it",
+    )
+
+
+def _scraped(settings: "LatencyMonitor", watched: "Watched") -> bool:
+    """Whether Prometheus knows of a server of what is live that nobody has asked yet."""
+    window = timedelta(minutes=settings.window_minutes)
+    found = watched.metrics().range(
+        f"{INFO}{_chosen(watched)}", since=watched.now - window, until=watched.now, step=window
+    )
+    return bool(found)
 
 
 def _traffic(settings: "LatencyMonitor", requests: float) -> Check:

@@ -30,9 +30,10 @@ def judge(settings: "ResourcesMonitor", watched: "Watched") -> Findings:
     memory = _scaled(_series(settings.memory_query, settings, watched), 1 / MB)
     cpus = _series(settings.cpu_query, settings, watched)
     if not memory and not cpus:
+        early = watched.just_began(timedelta(hours=settings.window_hours) / POINTS)
         check = Check(
             name="memory",
-            outcome="inconclusive",
+            outcome="inconclusive" if early else "error",
             message="Prometheus knows of no server of what is live; that is no data, and not "
             "health.",
             remedy="Check that Prometheus scrapes /metrics of what is live, or `memory_query`",

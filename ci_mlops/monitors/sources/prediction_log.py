@@ -1,7 +1,8 @@
-"""The prediction log and its labels as frames, read by DuckDB from files or an object store."""
+"""The prediction log and its labels as frames, read by DuckDB from files or an object store's."""
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from ci_mlops.errors import CannotLook
+from ci_mlops.monitors.sources import object_store
 from ci_mlops.values import Value
 
 if TYPE_CHECKING:
@@ -75,10 +77,13 @@ def read_log(
     More than `max_rows` rows are sampled at random. A request that stands twice counts once.
     Raises CannotLook where nothing can be read, or too much of it is spoiled.
     """
-    files, suffix = _files(root, location, since=since, until=until)
-    if not files:
-        return Log(answers=_empty(), inputs=_empty()[[]], rows=0, spoiled=0)
-    with _connection(location) as database, _told(location):
+    with (
+        _at_hand(root, location, since=since, until=until) as (files, suffix),
+        _connection() as database,
+        _told(location),
+    ):
+        if not files:
+            return Log(answers=_empty(), inputs=_empty()[[]], rows=0, spoiled=0)
         database.execute(f"CREATE VIEW log AS SELECT * FROM {_reader(suffix, files)}")  # noqa: S608
         columns = {str(row[0]): str(row[1]) for row in _rows(database, "DESCRIBE log")}
         _require(columns, ("time", "id", "predict", "inputs"), location)
@@ -105,10 +110,13 @@ def read_labels(root: Path, settings: LabelSettings, label: str) -> "pd.DataFram
     import pandas as pd
 
     name = settings.label or label
-    files, suffix = _files(root, settings.path)
-    if not files:
-        return pd.DataFrame({label: pd.Series(dtype=object)}, index=pd.Index([], dtype=object))
-    with _connection(settings.path) as database, _told(settings.path):
+    with (
+        _at_hand(root, settings.path) as (files, suffix),
+        _connection() as database,
+        _told(settings.path),
+    ):
+        if not files:
+            return pd.DataFrame({label: pd.Series(dtype=object)}, index=pd.Index([], dtype=object))
         found = _table(database, f"SELECT * FROM {_reader(suffix, files)}")  # noqa: S608
     frame: pd.DataFrame = found.to_pandas()
     _require({str(one): "" for one in frame.columns}, (settings.id, name), settings.path)
@@ -121,12 +129,26 @@ def read_labels(root: Path, settings: LabelSettings, label: str) -> "pd.DataFram
     return kept
 
 
-def _files(
+@contextlib.contextmanager
+def _at_hand(
     root: Path, location: str, *, since: datetime | None = None, until: datetime | None = None
+) -> Iterator[tuple[list[str], str]]:
+    """Yield the files of a location and their suffix; of dated ones those that can matter.
+
+    Those of an object store are fetched, and gone when the block ends.
+    """
+    if "://" not in location:
+        yield _files(root, location, since, until)
+        return
+    with tempfile.TemporaryDirectory(prefix="ci-mlops-") as folder:
+        _suffix(location.partition("?")[0], location)
+        object_store.fetched(location, Path(folder), lambda name: _matters(name, since, until))
+        yield _files(Path(folder), ".", None, None)
+
+
+def _files(
+    root: Path, location: str, since: datetime | None, until: datetime | None
 ) -> tuple[list[str], str]:
-    """Return the files of a location and their suffix; of dated ones those that can matter."""
-    if "://" in location:
-        return [location], _suffix(location, location)
     path = root / location
     if not path.exists():
         raise CannotLook(
@@ -188,16 +210,11 @@ def _reader(suffix: str, files: list[str]) -> str:
 
 
 @contextlib.contextmanager
-def _connection(location: str) -> "Iterator[duckdb.DuckDBPyConnection]":
+def _connection() -> "Iterator[duckdb.DuckDBPyConnection]":
     import duckdb
 
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
-        if "://" in location:
-            with _told(location):
-                # AWS_ACCESS_KEY_ID and the like, profiles, or the runner's own role.
-                database.execute("INSTALL httpfs; LOAD httpfs; INSTALL aws; LOAD aws")
-                database.execute("CREATE SECRET (TYPE s3, PROVIDER credential_chain)")
         yield database
 
 

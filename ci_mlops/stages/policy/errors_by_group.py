@@ -1,5 +1,6 @@
 """Rules on errors: a regression's mean error by group, and a floor that useless models miss."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from ci_mlops.stage import Workspace
 from ci_mlops.stages.policy import packs, sizes
 from ci_mlops.stages.policy.decisions import label, member
 from ci_mlops.stats import groups as group_stats
+from ci_mlops.stats import moved
 
 if TYPE_CHECKING:
     from ci_mlops.stages.policy import PolicyStage
@@ -91,9 +93,30 @@ def floor(rule: packs.PerformanceFloor, settings: "PolicyStage", workspace: Work
         outcome="passed" if holds else packs.BROKEN[rule.severity],
         observed=value,
         limit=limit,
+        interval=_around(value, truth, guess),
         rows=len(truth),
         message=f"Balanced accuracy is {value:.2f}; {1 / len(made.classes):.2f} is what deciding "
         "the same for everybody gives.",
         remedy="" if holds else rule.remedy,
         source=rule.source,
+    )
+
+
+def _around(value: float, truth: np.ndarray, guess: np.ndarray) -> Interval:
+    """Return the interval of a mean of recalls, from Wilson's of each.
+
+    Source: Zou and Donner, Statistics in Medicine 27 (2008).
+    """
+    every = np.unique(np.concatenate([truth, guess]))
+    below = above = 0.0
+    for one in every:
+        rows = truth == one
+        if rows.any():
+            right = int((guess[rows] == one).sum())
+            low, high = moved.wilson(right, int(rows.sum()))
+            below += (right / rows.sum() - low) ** 2
+            above += (high - right / rows.sum()) ** 2
+    return Interval(
+        low=max(0.0, value - math.sqrt(below) / len(every)),
+        high=min(1.0, value + math.sqrt(above) / len(every)),
     )

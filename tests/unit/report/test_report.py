@@ -315,3 +315,15 @@ def test_a_data_change_is_said_above_the_fold_with_its_risk() -> None:
     assert "Data, train: high risk. 900 → 800 rows" in text.partition("<details>")[0]
     same = {"data": record("passed")}
     assert "Data, " not in markdown.render(whole, same, decide(Gate(), whole, same))
+
+
+def test_what_monitors_see_is_told_in_their_words_and_not_in_a_pull_requests() -> None:
+    seen = run(stages=["drift"], environment="production", base="", judged_by="head")
+    found = {"drift": record("failed", stage="drift")}
+    verdict = decide(Gate(), seen, found)
+    for text in (markdown.render(seen, found, verdict), html.render(seen, found, verdict)):
+        assert "judged → now" in text
+        assert "ci-mlops monitor" in text
+        assert "production, looked at from" in text
+        for other in ("base → head", "No base", "ci-mlops run", "Judged by"):
+            assert other not in text

@@ -90,3 +90,9 @@ def test_holm_adjusts_upwards_in_the_same_order(p_values: list[float]) -> None:
 def test_holms_known_values() -> None:
     assert moved.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert moved.holm([]) == []
+
+
+def test_the_interval_of_a_count_holds_its_mean_as_often_as_it_says() -> None:
+    # Garwood 1936, table: (0, 3.689) for none, (4.795, 18.391) for ten.
+    assert moved.count_interval(0) == pytest.approx((0, 3.689), abs=1e-3)
+    assert moved.count_interval(10) == pytest.approx((4.795, 18.391), abs=1e-3)

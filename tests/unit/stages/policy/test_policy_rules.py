@@ -232,6 +232,9 @@ def test_a_useless_model_misses_the_floor(tmp_path: Path) -> None:
     workspace = chosen(tmp_path, *people(white=(100, 100), black=(100, 100)))
     check = only(found(tmp_path, workspace, {"kind": "performance_floor", "at_least": 0.6}))
     assert (check.outcome, check.observed) == ("failed", 0.5)
+    # All of one class, none of the other: Wilson of 200 of 200 and of 0 of 200.
+    assert check.interval is not None
+    assert (check.interval.low, check.interval.high) == pytest.approx((0.4815, 0.5185), abs=1e-4)
 
 
 # --- inputs -------------------------------------------------------------------------------------
