@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
@@ -48,13 +50,19 @@ def _images(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> list
 
 @pytest.fixture(name="registry", scope="session")
 def _registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of Debian's docker-registry on loopback."""
-    tmp_path = tmp_path_factory.mktemp("registry")
+    """Yield a repository of Debian's docker-registry on loopback."""
+    with docker_registry(tmp_path_factory.mktemp("registry")) as host:
+        yield f"{host}/team/twice"
+
+
+@contextmanager
+def docker_registry(folder: Path, auth: str = "") -> Iterator[str]:
+    """Yield the host of Debian's docker-registry on loopback; `auth` is a line of its settings."""
     port = free_port()
-    config = tmp_path / "registry.yml"
+    config = folder / "registry.yml"
     config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/kept}}}}\n"
-        f"http: {{addr: 127.0.0.1:{port}}}\n",
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/kept}}}}\n"
+        f"http: {{addr: 127.0.0.1:{port}}}\n{auth}",
         encoding="utf-8",
     )
     if shutil.which("docker-registry") is None:
@@ -71,11 +79,11 @@ def _registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             try:
-                requests.get(f"{url}/v2/", timeout=1).raise_for_status()
-                break
+                if requests.get(f"{url}/v2/", timeout=1).status_code in {200, 401}:
+                    break
             except requests.RequestException:
                 time.sleep(0.05)
-        yield f"127.0.0.1:{port}/team/twice"
+        yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
