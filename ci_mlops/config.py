@@ -229,7 +229,7 @@ def _check_together(loaded: Loaded) -> None:
 
 
 def _check_mirrors(loaded: Loaded) -> None:
-    """Refuse a tag of no image, and one that two environments would move to and fro."""
+    """Refuse a tag of no image, and one that two environments would both move."""
     known: dict[object, str] = {}
     for name, environment in loaded.config.release.items():
         tag, mlflow = environment.mirrors.oci_tag, environment.mirrors.mlflow

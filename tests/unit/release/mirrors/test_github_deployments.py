@@ -1,5 +1,6 @@
 """Deployments on GitHub: one for each promotion, whatever GitHub refuses, loses or doubles."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 from ci_mlops.errors import OutsideError
 from ci_mlops.github import repository as github_repository
 from ci_mlops.release.entry import Entry
-from ci_mlops.release.mirrors import github_deployments
 from ci_mlops.release.mirrors.github_deployments import NEWEST, GithubDeployments, wanted
 from ci_mlops.release.mirrors.mirror import Said
 from tests.fake_github import FakeGitHub, Fault, World, serving
@@ -161,7 +161,7 @@ def test_a_payload_may_come_back_as_text_or_be_somebody_elses(
 ) -> None:
     sync(github, PROMOTED)
     (one,) = world.deployments
-    one["payload"] = github_deployments.json.dumps(one["payload"])
+    one["payload"] = json.dumps(one["payload"])
     for payload in ("no JSON", "[]", '{"ci_mlops": {"id": "run-1"}}'):
         world.deployments.append({**one, "id": world.new_id(), "payload": payload})
     assert sync(github, PROMOTED) == []

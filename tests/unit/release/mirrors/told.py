@@ -1,6 +1,7 @@
 """Ledgers of a few entries, as mirrors are given them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ci_mlops.release.entry import Entry, Kind, State, Written, follow
 from ci_mlops.release.mirrors.mirror import History, history
@@ -10,7 +11,7 @@ COMMITS = {ONE: "a" * 40, TWO: "b" * 40, THREE: "c" * 40}
 
 
 def entry(kind: Kind, name: str, to: str, **changes: str) -> Entry:
-    values = {
+    values: dict[str, Any] = {
         "environment": "production",
         "who": "ann",
         "when": "2026-11-24T06:00:00Z",
