@@ -22,6 +22,7 @@ API = "api/2.0/mlflow"
 TIMEOUT_S = 30
 MAX_BYTES = 32 * 1024 * 1024
 MAX_PAGES = 200
+LOG_IN = "It takes MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD"
 MODEL, DIGEST = "ci_mlops.model", "ci_mlops.digest"
 """Tags of a version: the sha256 of its model file, and the digest of the bundle or image."""
 
@@ -122,10 +123,11 @@ class MlflowAlias:
         except MissingError:
             self._ask("POST", "registered-models/create", {"name": model})
         hexadecimal = entry.to.removeprefix("sha256:")
-        source = f"oci://{self.repository}:{hexadecimal}" if self.repository else entry.to
+        # MLflow wants an address that is no path on its own disk.
+        where = f"oci://{self.repository}:" if self.repository else "ci-mlops://bundle/"
         body = {
             "name": model,
-            "source": source,
+            "source": f"{where}{hexadecimal}",
             "run_link": entry.run,
             "description": f"Released by ci-mlops: commit {entry.commit or 'unknown'}.",
             "tags": [{"key": key, "value": value} for key, value in tags(entry).items()],
@@ -149,14 +151,16 @@ class MlflowAlias:
         try:
             document = json.loads(raw)
         except (ValueError, RecursionError) as fault:
-            raise self._fault(f"answered {response.status_code} and no JSON") from fault
+            log_in = LOG_IN if response.status_code in {401, 403} else ""
+            raise self._fault(f"answered {response.status_code} and no JSON", log_in) from fault
         if response.ok and isinstance(document, dict):
             return document
         said = document if isinstance(document, dict) else {}
         words = " ".join(f"{said.get('error_code', '')} {said.get('message', '')}".split())[:300]
         if said.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
             raise MissingError(f"MLflow knows no such thing: {words}", place=self._server())
-        raise self._fault(f"refused {path} with {response.status_code}: {words}")
+        log_in = LOG_IN if response.status_code in {401, 403} else ""
+        raise self._fault(f"refused {path} with {response.status_code}: {words}", log_in)
 
     def _server(self) -> str:
         found = self.settings.tracking_uri or self.environ.get("MLFLOW_TRACKING_URI", "")
@@ -179,9 +183,5 @@ class MlflowAlias:
             request.headers["Authorization"] = f"Basic {base64.b64encode(both.encode()).decode()}"
         return request
 
-    def _fault(self, what: str) -> OutsideError:
-        return OutsideError(
-            f"MLflow {what}",
-            place=self._server(),
-            remedy="It takes MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD",
-        )
+    def _fault(self, what: str, remedy: str = "") -> OutsideError:
+        return OutsideError(f"MLflow {what}", place=self._server(), remedy=remedy)
