@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 Environ = Mapping[str, str]
 SECRETS = frozenset({"GITHUB_TOKEN", "PROMETHEUS_TOKEN"})
-MIRRORS_WAIT_S = 60.0
+MIRRORS_WAIT_S = 30.0
 """How long a release that has ended waits for GitHub's limits, to write its mirrors."""
 SYNC_WAIT_S = 900.0
 

@@ -140,7 +140,7 @@ def test_a_pull_request_can_release_nothing(
     released: Repo, github: FakeGitHub, tmp_path: Path
 ) -> None:
     text = (released.path / ".github/workflows/mlops-release.yml").read_text(encoding="utf-8")
-    changed = text.replace("push:\n    branches: [main]", "pull_request:")
+    changed = text.replace("push: { branches: [main] }", "pull_request:")
     released.commit({".github/workflows/mlops-release.yml": changed, "note.txt": "1"})
     runner = Runner(home=tmp_path / "runner")
     ran = release(released, runner, github, run_id=1, event="pull_request")
