@@ -97,7 +97,6 @@ class Deployment(_Said):
     """Something that was deployed to an environment."""
 
     id: int
-    sha: str
     payload: dict[str, Any] | str = ""
 
 

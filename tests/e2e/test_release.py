@@ -123,6 +123,13 @@ def test_a_merge_is_released_and_rolled_back(
     (told,) = world.own_comments()
     assert "production: rolled back: a complaint" in told
     assert len(world.issues) == 1
+    of = {one["id"]: one["payload"]["ci_mlops"]["id"] for one in world.deployments}
+    assert {of[one["deployment"]]: one["state"] for one in world.deployment_statuses} == {
+        "run-1-production": "inactive",
+        "run-2-production": "inactive",
+        "comment-55": "success",
+    }
+    assert len(of) == 3
     assert world.violations == []
     monkeypatch.chdir(released.path)
     assert main(("live", "production"), clean_environ()) == 0

@@ -209,6 +209,38 @@ def test_somebody_who_died_between_a_deployment_and_its_state_is_gone_on_from(
     assert states(world) == {"run-1": "success"}
 
 
+class Died(BaseException):
+    """As a kill -9 ends it: nothing is caught, nothing is tidied up."""
+
+
+def test_killed_after_any_request_and_synced_again_nothing_is_doubled(
+    github: FakeGitHub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = (PROMOTED, PROMOTED_TWO, ROLLED_BACK)
+    sync(github, *entries)
+    whole = len(world.requests)
+    assert whole == 13
+    for last in range(1, whole + 1):
+        world.deployments.clear()
+        world.deployment_statuses.clear()
+        mirror = GithubDeployments(project="loans", repository=repository(github))
+        session = mirror.repository.api.session
+        left = iter(range(last))
+
+        def request(*given: Any, then: Any = session.request, left: Any = left, **more: Any) -> Any:
+            if next(left, None) is None:
+                raise Died
+            return then(*given, **more)
+
+        monkeypatch.setattr(session, "request", request)
+        if last < whole:
+            with pytest.raises(Died):
+                list(mirror.sync(told(*entries), dry_run=False))
+        sync(github, *entries)
+        assert states(world) == {"run-1": "inactive", "run-2": "inactive", "run-4": "success"}
+        assert sync(github, *entries) == []
+
+
 def test_a_commit_that_github_does_not_know_is_left_out_and_said(
     github: FakeGitHub, world: World
 ) -> None:
