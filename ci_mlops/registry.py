@@ -139,7 +139,7 @@ class Registry:
             return ""
         asked = dict(CHALLENGE.findall(rest))
         url = urljoin(f"{self._scheme()}://{self.host}/", asked.pop("realm", ""))
-        if urlsplit(url).scheme != self._scheme():
+        if urlsplit(url).scheme not in {"https", self._scheme()}:
             raise OutsideError(f"{self.host} asks to log in over {urlsplit(url).scheme}")
         token = self._token(url, asked, account)
         return f"Bearer {token}" if token else ""

@@ -280,8 +280,7 @@ def states(world: World) -> dict[str, str]:
 
 def test_releases_write_their_deployments_and_sync_mends_what_they_could_not(site: Site) -> None:
     world = World()
-    world.scopes["contents"] = "write"
-    site.judged({"note.txt": "1"}, "The first")
+    site.judged({"mlops.yml": patient(site)}, "The first")
     with serving(world) as github:
         code, said, errors = site.run("promote", "production", **in_workflow(world, github.url, 1))
         assert code == 0, said + errors
@@ -329,6 +328,14 @@ def test_releases_write_their_deployments_and_sync_mends_what_they_could_not(sit
     assert (code, "GITHUB_REPOSITORY and GITHUB_TOKEN are not set" in said) == (0, True)
     code, _, errors = site.run("ledger", "sync", "prod")
     assert (code, 'did you mean "production"' in errors) == (2, True), errors
+
+
+def patient(site: Site) -> str:
+    """Return the site's settings without a limit on time, which is not what this is about."""
+    text = (site.repo.path / "mlops.yml").read_text(encoding="utf-8")
+    text = text.replace("  serving:", "  serving: {ready_within_s: 300}")
+    verify = "verify: {requests: 40, ready_within_s: 300, max_slowdown_percent: null}"
+    return text.replace("verify: {requests: 40}", verify)
 
 
 def killed_at_the_mirror(site: Site, world: World, url: str) -> None:
