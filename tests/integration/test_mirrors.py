@@ -347,7 +347,7 @@ def killed_at_the_mirror(site: Site, world: World, url: str) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while world.faults:
         assert process.poll() is None
         assert time.monotonic() < deadline
