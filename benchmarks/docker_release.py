@@ -58,6 +58,7 @@ class Traffic:
     """Clients, each on one connection, and what they got."""
 
     url: str
+    rate: float = RATE
     answered: int = 0
     failed: list[str] = field(default_factory=list)
     wrong: int = 0
@@ -76,7 +77,7 @@ class Traffic:
                     self.wrong += found != RIGHT
                 except client.Unanswered as fault:
                     self.failed.append(str(fault))
-                due += CLIENTS / RATE
+                due += CLIENTS / self.rate
                 time.sleep(max(0.0, due - time.monotonic()))
 
 

@@ -1,13 +1,16 @@
 """The one place that catches: every stop becomes one line and its exit code."""
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from ci_mlops import REPOSITORY, __version__
-from ci_mlops.errors import Stop
+from ci_mlops.errors import OutsideError, Stop
 
 ISSUES = f"https://github.com/{REPOSITORY}/issues/new"
+DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+"""Where a disk refuses, nobody has made a mistake in a program."""
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -27,7 +30,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as bug:  # noqa: BLE001 - the last line of defence; it hides nothing
-        return _say_bug(bug)
+        full = _full_disk(bug)
+        return _say(full, environ) if full else _say_bug(bug)
 
 
 def _say(stop: Stop, environ: Mapping[str, str]) -> int:
@@ -43,6 +47,13 @@ def _say(stop: Stop, environ: Mapping[str, str]) -> int:
         at += f",line={line}" if known and line.isdigit() else ""
         print(f"::error{at}::{escape_command(str(stop))}")
     return stop.exit_code
+
+
+def _full_disk(bug: Exception) -> Stop | None:
+    if not isinstance(bug, OSError) or bug.errno not in DISK:
+        return None
+    said = str(bug.strerror)
+    return OutsideError(said, place=str(bug.filename or ""), remedy="Make room, and run it again")
 
 
 def _say_bug(bug: Exception) -> int:

@@ -2,9 +2,10 @@
 
 import contextlib
 import io
+import socket
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ class Docker:
             raise _unreachable(fault) from fault
         try:
             client.ping()
-        except (DockerException, OSError) as fault:
+        except faults() as fault:
             client.close()
             raise _unreachable(fault) from fault
         remote = urlsplit(where)
@@ -178,6 +179,8 @@ class Docker:
                 f"image {reference} is neither here nor in a registry: {fault.explanation}",
                 remedy="Build it, or log in to its registry",
             ) from fault
+        except faults() as fault:
+            raise _unreachable(fault) from fault
         config = found.attrs["Config"]
         return Image(
             digest=found.id,
@@ -215,25 +218,23 @@ class Docker:
 
     def has(self, digest: str) -> bool:
         """Whether an image is here. Raises OutsideError where the daemon does not say."""
-        from docker.errors import DockerException, ImageNotFound
+        from docker.errors import ImageNotFound
 
         try:
             self.client.images.get(digest)
         except ImageNotFound:
             return False
-        except DockerException as fault:
+        except faults() as fault:
             raise _unreachable(fault) from fault
         return True
 
     def push(self, digest: str, repository: str, tag: str) -> None:
         """Push an image. Raises OutsideError with what the registry says."""
-        from docker.errors import DockerException
-
         try:
             self.client.images.get(digest).tag(repository, tag)
             told = self.client.images.push(repository, tag, stream=True, decode=True)
             wrong = next((one["error"] for one in told if "error" in one), "")
-        except DockerException as fault:
+        except faults() as fault:
             wrong = str(fault)
         if wrong:
             raise OutsideError(
@@ -243,11 +244,9 @@ class Docker:
 
     def pull(self, repository: str, tag: str) -> None:
         """Pull an image. Raises OutsideError with what the registry says."""
-        from docker.errors import DockerException
-
         try:
             self.client.images.pull(repository, tag=tag)
-        except DockerException as fault:
+        except faults() as fault:
             said = str(fault).splitlines()[0][:300]
             raise OutsideError(
                 f"{repository}:{tag[:12]} cannot be pulled: {said}",
@@ -256,41 +255,65 @@ class Docker:
 
     def manifest_digest(self, repository: str, tag: str) -> str:
         """Return the digest by which a registry knows an image. Raises OutsideError."""
-        from docker.errors import DockerException
-
         try:
             return str(self.client.images.get_registry_data(f"{repository}:{tag}").id)
-        except DockerException as fault:
+        except faults() as fault:
             said = str(fault).splitlines()[0][:300]
             raise OutsideError(f"{repository}:{tag[:12]} is not in the registry: {said}") from fault
 
     def copy(self, digest: str, source: "Docker") -> None:
         """Take an image over from another daemon. Raises OutsideError."""
-        from docker.errors import DockerException
-
         try:
             with tempfile.TemporaryFile() as archive:
                 for piece in source.client.images.get(digest).save():
                     archive.write(piece)
                 archive.seek(0)
                 self.client.images.load(archive)
-        except DockerException as fault:
+        except faults() as fault:
             raise OutsideError(f"{digest[:19]} cannot be brought to the host: {fault}") from fault
 
     def file(self, digest: str, path: str) -> bytes:
-        """Return a file of an image. Raises CannotLook where there is none."""
-        from docker.errors import DockerException, NotFound
+        """Return a file of an image. Raises CannotLook where there is none, else OutsideError."""
+        from docker.errors import DockerException
 
-        container = self.client.containers.create(digest, command=["true"])
         try:
-            pieces, _ = container.get_archive(path)
-            with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
-                file = tar.extractfile(tar.getmembers()[0])
-                return file.read() if file else b""
-        except (NotFound, DockerException) as fault:
+            container = self.client.containers.create(digest, command=["true"])
+            try:
+                pieces, _ = container.get_archive(path)
+                with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
+                    file = tar.extractfile(tar.getmembers()[0])
+                    return file.read() if file else b""
+            finally:
+                container.remove(force=True)
+        except DockerException as fault:
             raise CannotLook("is not in the image", place=path) from fault
+        except faults() as fault:
+            raise _unreachable(fault) from fault
+
+    @contextlib.contextmanager
+    def session(self, container: Any, program: Sequence[str]) -> Iterator[tuple[str, int | None]]:
+        """Run a program in a container, as root, for as long as a connection is open.
+
+        Yields its first line and None; its last words and its exit code where it ended without a
+        line. Its input ends with the connection, and the connection with this process, however it
+        ends. Raises what `faults` names.
+        """
+        from docker.utils.socket import frames_iter
+
+        api = self.client.api
+        made = api.exec_create(container.id, list(program), stdin=True, user="root")["Id"]
+        held = api.exec_start(made, socket=True)
+        try:
+            said = {1: b"", 2: b""}
+            for stream, piece in frames_iter(held, tty=False):
+                said[stream] += piece
+                if b"\n" in said[1]:
+                    yield said[1].decode("utf-8", "replace").partition("\n")[0], None
+                    return
+            words = (said[2] or said[1]).decode("utf-8", "replace").strip()
+            yield words, int(api.exec_inspect(made)["ExitCode"] or 0)
         finally:
-            container.remove(force=True)
+            _hang_up(held)
 
     def remove(self, image: Image) -> None:
         """Remove an image, unless something still needs it."""
@@ -316,15 +339,37 @@ def hardened(user: str) -> dict[str, Any]:
     }
 
 
+def faults() -> tuple[type[Exception], ...]:
+    """Return what a call to a daemon may raise, also while the daemon goes down."""
+    from docker.errors import DockerException
+    from urllib3.exceptions import HTTPError
+
+    return (DockerException, HTTPError, OSError)
+
+
+def first_line(fault: Exception) -> str:
+    """Return what a fault says, on one line."""
+    lines = str(fault).splitlines()
+    return lines[0][:300] if lines else type(fault).__name__
+
+
+def _hang_up(held: Any) -> None:
+    """End a connection that the SDK took over; it keeps what has to be closed to itself."""
+    with contextlib.suppress(OSError):
+        getattr(held, "_sock", held).shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        held._response.close()  # noqa: SLF001
+
+
 def is_root(user: str) -> bool:
     """Whether an image's `USER` is root, or none."""
     return user.partition(":")[0] in {"", "root", "0"}
 
 
 def _unreachable(fault: Exception) -> OutsideError:
-    said = str(fault).splitlines()[0][:300] if str(fault) else type(fault).__name__
     return OutsideError(
-        f"no Docker daemon answers: {said}", remedy="Start one, or name it in DOCKER_HOST"
+        f"no Docker daemon answers: {first_line(fault)}",
+        remedy="Start one, or name it in DOCKER_HOST",
     )
 
 

@@ -1,7 +1,9 @@
 """A real Kubernetes on loopback: etcd, API server, controllers, scheduler, and a kubelet on Docker.
 
 The programs are built from Debian's source package by `.ci/kubernetes`. There is no kube-proxy: what
-is asked goes through the API server's proxy to the pods.
+is asked goes through the API server's proxy to the pods. Where the kubelet cannot run (it wants root
+and a Docker that it knows), a stand-in starts the pods' containers, and pytest's summary says so.
+CI_MLOPS_TEST_KUBELET=no asks for the stand-in, and =yes fails rather than take it.
 """
 
 import contextlib
@@ -10,17 +12,32 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker
 import requests
 
 PROGRAMS = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ci-mlops" / "kubernetes"
 )
 TOKEN = "t" * 32
+NODE, PODS = "/api/v1/nodes/node", "/api/v1/namespaces/default/pods"
 READY_WITHIN_S = 90
+REAL = "kubelet: real"
+STAND_IN = "kubelet: STAND-IN, pods did not run in a real one"
+TOLD: list[str] = []
+"""What pytest says of Kubernetes at its end."""
+
+
+PAUSE_IMAGE = "ci-mlops-test-pause:bookworm"
+PAUSE = """\
+ARG BASE
+FROM ${BASE}
+ENTRYPOINT ["sh", "-c", "trap exit TERM; sleep infinity & wait"]
+"""
 
 
 def free_port() -> int:
@@ -34,12 +51,16 @@ def is_built() -> bool:
 
 
 @contextlib.contextmanager
-def running(folder: Path, pause_image: str) -> Iterator[Path]:
-    """Run a cluster of one node; yield its kubeconfig."""
+def running(folder: Path, base: str) -> Iterator[Path]:
+    """Run a cluster of one node; yield its kubeconfig. Its pause image is made from `base`."""
     with contextlib.ExitStack() as stack:
+        engine = stack.enter_context(contextlib.closing(docker.from_env()))
+        (folder / "Dockerfile").write_text(PAUSE, encoding="utf-8")
+        engine.images.build(path=str(folder), buildargs={"BASE": base}, tag=PAUSE_IMAGE, rm=True)
+        stack.callback(_remove_containers, engine)
         stack.callback(_unmount, folder)
         cluster = _Cluster(folder, stack)
-        cluster.start(pause_image)
+        cluster.start()
         yield cluster.kubeconfig
 
 
@@ -50,7 +71,7 @@ class _Cluster:
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
 
-    def start(self, pause_image: str) -> None:
+    def start(self) -> None:
         self._certificates()
         self._etcd()
         self._api_server()
@@ -73,11 +94,44 @@ class _Cluster:
             f"--secure-port={free_port()}",
             "--port=0",
         )
-        self._kubelet(pause_image)
-        self._wait("/api/v1/nodes/node", lambda told: '"type":"Ready","status":"True"' in told)
         self._wait(
             "/api/v1/namespaces/default/serviceaccounts/default", lambda told: '"kind"' in told
         )
+        why_not = self._no_kubelet()
+        if why_not:
+            stand_in = Path(__file__).with_name("stand_in_kubelet.py")
+            self._run("stand-in", [sys.executable, str(stand_in), str(self.kubeconfig)])
+            self._wait(NODE, _is_ready)
+        TOLD.append(f"{STAND_IN}: {why_not}" if why_not else REAL)
+
+    def _no_kubelet(self) -> str:
+        """Start the kubelet, and a pod in it; return why it cannot run, empty where it does."""
+        wanted = os.environ.get("CI_MLOPS_TEST_KUBELET", "")
+        if wanted == "no":
+            return "CI_MLOPS_TEST_KUBELET=no"
+        kubelet = self._kubelet()
+        try:
+            self._wait(NODE, _is_ready, needs=kubelet)
+            # A node that says it is ready may still be unable to start anything.
+            container = {"name": "trial", "image": PAUSE_IMAGE, "imagePullPolicy": "Never"}
+            spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+            trial = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "trial"}, "spec": spec}
+            self._ask("POST", PODS, trial)
+            self._wait(f"{PODS}/trial", lambda told: '"phase":"Running"' in told, needs=kubelet)
+        except RuntimeError as fault:
+            if wanted == "yes":
+                raise
+            _end(kubelet)
+            return self._last_words() or str(fault)[:200]
+        finally:
+            self._ask("DELETE", f"{PODS}/trial?gracePeriodSeconds=0")
+        return ""
+
+    def _last_words(self) -> str:
+        """Return the error that the kubelet ended with."""
+        lines = (self.folder / "kubelet.log").read_text("utf-8", "replace").splitlines()
+        errors = [line.partition("] ")[2] for line in lines if line[:1] in {"E", "F"}]
+        return errors[-1][:200] if errors else ""
 
     def _certificates(self) -> None:
         subprocess.run(
@@ -136,7 +190,7 @@ class _Cluster:
         )
         self._wait("/readyz", lambda told: told == "ok")
 
-    def _kubelet(self, pause_image: str) -> None:
+    def _kubelet(self) -> "subprocess.Popen[bytes]":
         config = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
@@ -155,7 +209,7 @@ class _Cluster:
             "makeIPTablesUtilChains": False,
         }
         (self.folder / "kubelet.json").write_text(json.dumps(config))
-        self._program(
+        return self._program(
             "kubelet",
             f"--config={self.folder}/kubelet.json",
             f"--kubeconfig={self.kubeconfig}",
@@ -164,34 +218,56 @@ class _Cluster:
             "--hostname-override=node",
             "--container-runtime=docker",
             "--network-plugin=",
-            f"--pod-infra-container-image={pause_image}",
+            f"--pod-infra-container-image={PAUSE_IMAGE}",
         )
 
-    def _program(self, name: str, *flags: str) -> None:
-        self._run(name, [str(PROGRAMS / name), *flags])
+    def _program(self, name: str, *flags: str) -> "subprocess.Popen[bytes]":
+        return self._run(name, [str(PROGRAMS / name), *flags])
 
-    def _run(self, name: str, command: list[str]) -> None:
+    def _run(self, name: str, command: list[str]) -> "subprocess.Popen[bytes]":
         log = self.stack.enter_context((self.folder / f"{name}.log").open("wb"))
         process = subprocess.Popen(
             command, cwd=self.folder, stdout=log, stderr=log, env={**os.environ, "HOME": "/root"}
         )
         self.stack.callback(_end, process)
+        return process
 
-    def _wait(self, path: str, is_so: Callable[[str], bool]) -> None:
+    def _ask(self, method: str, path: str, body: object = None) -> str:
+        return requests.request(
+            method,
+            f"{self.url}{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            verify=str(self.folder / "cert.pem"),
+            timeout=5,
+        ).text
+
+    def _wait(
+        self,
+        path: str,
+        is_so: Callable[[str], bool],
+        *,
+        needs: "subprocess.Popen[bytes] | None" = None,
+    ) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         told = ""
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and (needs is None or needs.poll() is None):
             with contextlib.suppress(requests.RequestException):
-                told = requests.get(
-                    f"{self.url}{path}",
-                    headers={"Authorization": f"Bearer {TOKEN}"},
-                    verify=str(self.folder / "cert.pem"),
-                    timeout=5,
-                ).text
+                told = self._ask("GET", path)
                 if is_so(told):
                     return
             time.sleep(0.1)
         raise RuntimeError(f"{path} of the cluster was not so in time: {told[:2000]}")
+
+
+def _is_ready(told: str) -> bool:
+    return '"type":"Ready","status":"True"' in told
+
+
+def _remove_containers(engine: docker.DockerClient) -> None:
+    for one in engine.containers.list(all=True, filters={"label": "io.kubernetes.pod.name"}):
+        with contextlib.suppress(docker.errors.APIError):  # its kubelet was about to remove it
+            one.remove(force=True)
 
 
 def _unmount(folder: Path) -> None:

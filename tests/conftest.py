@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ci_mlops.command import Commands
+from tests import cluster
 
 IDENTITY = {
     "GIT_AUTHOR_NAME": "A Developer",
@@ -27,6 +28,13 @@ def clean_environ(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment without what a CI runner or a git hook put there."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GITHUB_", "CI"))}
     return {**kept, **IDENTITY, **(extra or {})}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say whether pods really ran, however quiet the rest is."""
+    for line in dict.fromkeys(cluster.TOLD):
+        loud = {"red": True, "bold": True} if line != cluster.REAL else {}
+        terminalreporter.write_sep("=" if line == cluster.REAL else "!", line, **loud)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ci_mlops.github import Workflow
 TRIES = 60
 STALE_LOCK_S = 60.0
 """A lock file in a remote on disk that is older was left by a writer that was killed."""
+FULL = "No space left on device"
 MOVED = ("stale info", "fetch first", "non-fast-forward", "[rejected]", "cannot lock ref")
 
 Added = TypeVar("Added")
@@ -65,6 +66,8 @@ class Branch:
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
     _random: random.Random = field(default_factory=random.Random)
+    _tip: str = ""
+    """The commit of the branch that was fetched last."""
 
     @property
     def ref(self) -> str:
@@ -83,8 +86,9 @@ class Branch:
             added, commit = made(tip)
             pushed = self._push(commit, tip) if commit else None
             if pushed is None:
+                self._tip = commit or tip
                 return added
-            if not any(word in pushed for word in MOVED):
+            if FULL in pushed or not any(word in pushed for word in MOVED):
                 raise OutsideError(f"{self.called} at {self.remote} cannot be written: {pushed}")
             self._break_stale_lock()
             self.sleep(self._random.uniform(0, min(2.0, 0.05 * 1.3**attempt)))
@@ -106,9 +110,12 @@ class Branch:
         if not listed.output.strip():
             return ""
         shallow = (self.folder / "shallow").is_file()
+        if listed.output.split()[0] == self._tip and not (whole and shallow):
+            return self._tip
         how = ["--depth=1"] if not whole else ["--unshallow"] if shallow else []
         self._git("fetch", "--quiet", "--no-tags", *how, self.remote, f"+{self.ref}:{self.ref}")
-        return self._git("rev-parse", self.ref).output.strip()
+        self._tip = self._git("rev-parse", self.ref).output.strip()
+        return self._tip
 
     def _commit(self, tree: str, tip: str, message: str) -> str:
         who = f"ci-mlops <ci-mlops@users.noreply.github.com> {int(self.now())} +0000"

@@ -1,10 +1,15 @@
-"""A target that the user's own program runs: four verbs, one line of JSON, three kinds of end.
+"""A target that the user's own program runs: a few verbs, one line of JSON, three kinds of end.
 
 The program is called as `PROGRAM live`, `PROGRAM start DIGEST FENCE`, `PROGRAM switch DIGEST FENCE`
 and `PROGRAM stop DIGEST FENCE`, in the folder of mlops.yml. The last line that it prints is JSON:
 `{"digest": "sha256:…", "url": "http://…"}` for `live` (or `{}` when nothing is), `{"url": "http://…"}`
 for `start` and `switch`. It ends with 0 when it is done, with 75 when it has obeyed a higher fence
 before, and with anything else when it refuses; then its last line of error output is told.
+
+`live` may also say `"own": "http://…"`, the address at which the live digest answers alone, without
+a proxy in front. For a canary, which needs that, the program is called as
+`PROGRAM share DIGEST PERCENT FENCE` too, and prints `{"percent": 12}` where it can only do another
+percentage.
 """
 
 from dataclasses import dataclass
@@ -24,10 +29,14 @@ from ci_mlops.values import Value
 OVERTAKEN = 75
 """EX_TEMPFAIL of sysexits.h, so that no ordinary failure of a program looks like it."""
 
+Url = Annotated[str, Field(pattern=r"^(https?://\S{1,500})?$")]
+
 
 class _Answer(Value):
     digest: Digest | None = None
-    url: Annotated[str, Field(pattern=r"^(https?://\S{1,500})?$")] = ""
+    url: Url = ""
+    own: Url = ""
+    percent: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +65,16 @@ class CommandTarget:
     def stop(self, digest: str, fence: int) -> None:
         """End a digest that idles; see `target.Target`."""
         self._ask("stop", digest, str(fence))
+
+    def share(self, digest: str, percent: int, fence: int) -> int:
+        """Send a part of the traffic to a digest; see `target.Sharing`."""
+        told = self._ask("share", digest, str(percent), str(fence)).percent
+        return percent if told is None else told
+
+    def own(self, digest: str) -> str:
+        """Return where what is live answers alone, as `live` says; see `target.Target`."""
+        found = self._ask("live")
+        return found.own if found.digest == digest else ""
 
     def _ask(self, *words: str) -> _Answer:
         shell = ["sh", "-e", "-c", f'{self.settings.command} "$@"', "release", *words]

@@ -4,23 +4,36 @@ All state is on the host: containers carry their digest as a label, and HAProxy'
 carries the highest number of the ledger that was obeyed. A switch changes a map in the running
 HAProxy: connections stay open, and each request goes where the map says. (A reload would close idle
 connections, and lose a request that is sent at that moment.)
+
+Whoever changes anything holds a lock in HAProxy's container, by a program there that ends when its
+connection does: a promoter that is killed leaves nothing locked.
 """
 
 import contextlib
 import io
 import json
+import secrets
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import requests
 
-from ci_mlops.containers import Docker, hardened
+from ci_mlops.containers import Docker, faults, first_line, hardened
 from ci_mlops.errors import OutsideError
 from ci_mlops.release import recorded
+from ci_mlops.release.haproxy import (
+    ADMIN_PORT,
+    CONFIG,
+    FOLDER,
+    HOLD,
+    MAP,
+    NOT_IN_TIME,
+    OVERTAKEN,
+    WRITE,
+)
 from ci_mlops.release.settings import DockerTargetSettings
 from ci_mlops.release.target import Overtaken, Slot
 from ci_mlops.serving.bundle import Recorded
@@ -28,15 +41,12 @@ from ci_mlops.serving.bundle import Recorded
 DIGEST, ENVIRONMENT = "io.ci-mlops.digest", "io.ci-mlops.environment"
 LIVE = "/.ci-mlops/live"
 """Where HAProxy says which digest it sends requests to."""
-FOLDER, CONFIG, MAP = "/tmp", "haproxy.cfg", "live.map"  # noqa: S108 - in HAProxy's own container
-FRONT_PORT, ADMIN_PORT = 8080, 9999
+FRONT_PORT = 8080
 SLOTS = ("a", "b")
 END_WITHIN_S = 45
 SWITCH_WITHIN_S = 30.0
+MISSING, CONFLICT = 404, 409
 POLL_S = 0.05
-ABANDONED_S = 300.0
-"""A lock that is older was left by somebody who died."""
-LOCK_WITHIN_S = 900.0
 
 PROXY = """\
 # {state}
@@ -60,6 +70,8 @@ frontend clients
     http-request set-var(txn.live) str(digest),map({map})
     acl asks path {path}
     http-request return status 200 content-type text/plain lf-string "%[var(txn.live)]" if asks
+    http-request set-var(txn.percent) str(percent),map({map},0),add(0)
+    use_backend %[str(other),map({map})] if {{ rand(100),sub(txn.percent) lt 0 }}
     use_backend %[str(slot),map({map})]
 """
 BACKEND = """\
@@ -67,13 +79,6 @@ backend {slot}
     server one {name}:{port} resolvers docker init-addr last,libc,none
 """
 NOBODY = "nobody.invalid"
-TELL = """\
-if command -v bash >/dev/null
-then exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port} && printf "%s\\n" "$1" >&3 && cat <&3' _ "$1"
-else printf "%s\\n" "$1" | exec nc 127.0.0.1 {port}
-fi
-"""
-"""Passes a line to HAProxy's runtime interface; its official images have bash, or BusyBox' nc."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,8 @@ class _State:
     """Digests by slot."""
     slot: str = SLOTS[0]
     """The one that requests go to."""
+    percent: int = 0
+    """How many of a hundred go to the other one."""
 
 
 @dataclass(kw_only=True)
@@ -99,6 +106,7 @@ class DockerTarget:
     """The daemon of the host."""
     builder: Docker
     """The daemon where images were built; it may be the same."""
+    _recorded: dict[str, Recorded] = field(default_factory=dict)
 
     def live(self) -> Slot | None:
         """Return what HAProxy sends requests to; see `target.Target`."""
@@ -111,11 +119,13 @@ class DockerTarget:
 
     def start(self, digest: str, fence: int) -> Slot:
         """Start a container beside what is live; see `target.Target`."""
-        with self._obeying(fence):
+        self._require_image(digest)  # it may take minutes, so nobody is kept waiting meanwhile
+        with self._obeying(fence) as state:
             found = self._running(digest)
             if found is None:
                 live = self.live()
                 kept = {digest, live.digest if live else ""}
+                kept |= {state.slots[_other(state.slot)]} if state.percent else set()
                 for other in self._containers():
                     if other.labels[DIGEST] not in kept:
                         self._end(other)
@@ -131,16 +141,55 @@ class DockerTarget:
             live = self.live()
             before = next((s for s in SLOTS if live and state.slots[s] == live.digest), state.slot)
             slot = next((s for s in SLOTS if state.slots[s] == digest), _other(before))
-            # The files first: whoever dies here, HAProxy starts again with what was meant.
             slots = {**state.slots, slot: digest}
-            self._write(_State(fence=fence, slots=slots, slot=slot))
-            self._tell(f"set server {slot}/one fqdn {self._name_of(digest)}")
-            address = container.attrs["NetworkSettings"]["Networks"][self.name]["IPAddress"]
-            self._wait(lambda: f" {address} " in self._tell(f"show servers state {slot}"), digest)
-            self._tell(f"set map {FOLDER}/{MAP} slot {slot}")
-            self._tell(f"set map {FOLDER}/{MAP} digest {digest}")
+            # The files come first: whoever dies here, HAProxy starts again with what was meant.
+            self._write(
+                _State(fence=fence, slots=slots, slot=slot),
+                (f"set map {FOLDER}/{MAP} percent 0", ""),
+                *self._filled(slot, container),
+                (f"set map {FOLDER}/{MAP} slot {slot}", ""),
+                (f"set map {FOLDER}/{MAP} digest {digest}", ""),
+                (f"show map {FOLDER}/{MAP}", f" slot {slot}"),
+            )
             self._wait(lambda: (self.live() or Slot(digest="", url="")).digest == digest, digest)
             return Slot(digest=digest, url=self._front())
+
+    def share(self, digest: str, percent: int, fence: int) -> int:
+        """Let HAProxy send a part of the requests to a container; see `target.Sharing`."""
+        with self._obeying(fence) as state:
+            container, live = self._running(digest), self.live()
+            if container is None or live is None or live.digest == digest:
+                raise OutsideError(f"{digest[:19]} does not run beside something that is live")
+            slot = next((s for s in SLOTS if state.slots[s] == live.digest), state.slot)
+            other = _other(slot)
+            slots = {slot: live.digest, other: digest}
+            self._write(
+                _State(fence=fence, slots=slots, slot=slot, percent=percent),
+                (f"set map {FOLDER}/{MAP} percent 0", ""),
+                *self._filled(other, container),
+                (f"set map {FOLDER}/{MAP} other {other}", ""),
+                (f"set map {FOLDER}/{MAP} percent {percent}", ""),
+                (f"show map {FOLDER}/{MAP}", f" percent {percent}"),
+            )
+            return percent
+
+    def own(self, digest: str) -> str:
+        """Return where a container answers alone; see `target.Target`."""
+        found = self._running(digest)
+        return self._url(found) if found is not None else ""
+
+    def _filled(self, slot: str, container: Any) -> tuple[tuple[str, str], ...]:
+        """Return what HAProxy is told so that a slot is a container; no request may go there yet.
+
+        The name is what HAProxy follows when a container comes back with another address; to be
+        told the address as well spares waiting until it has asked for the name.
+        """
+        address = container.attrs["NetworkSettings"]["Networks"][self.name]["IPAddress"]
+        return (
+            (f"set server {slot}/one fqdn {container.name}", ""),
+            (f"set server {slot}/one addr {address}", ""),
+            (f"show servers state {slot}", f" {address} "),
+        )
 
     def _wait(self, is_so: Callable[[], bool], digest: str) -> None:
         deadline = time.monotonic() + SWITCH_WITHIN_S
@@ -156,43 +205,42 @@ class DockerTarget:
     def stop(self, digest: str, fence: int) -> None:
         """End a container, if it is there; see `target.Target`."""
         with self._obeying(fence):
-            for one in self._containers():
-                if one.labels[DIGEST] == digest:
-                    self._end(one)
+            for one in self._containers(f"{DIGEST}={digest}"):
+                self._end(one)
 
     def recorded(self, digest: str) -> Recorded:
         """Return the answers that were judged, which every image of ours carries.
 
         Raises OutsideError where the image cannot be had, or has none.
         """
-        self._require_image(digest)
-        return recorded.in_image(self.docker, digest)
+        if digest not in self._recorded:
+            self._require_image(digest)
+            self._recorded[digest] = recorded.in_image(self.docker, digest)
+        return self._recorded[digest]
 
     # --- containers -----------------------------------------------------------------------------
 
-    def _containers(self) -> list[Any]:
+    def _containers(self, *more: str, **wanted: str) -> list[Any]:
         """Return the containers of all versions, also those that have ended."""
-        labels = [f"{ENVIRONMENT}={self.name}", DIGEST]
+        labels = [f"{ENVIRONMENT}={self.name}", DIGEST, *more]
         with _refused("the containers cannot be listed"):
-            return list(self.docker.client.containers.list(all=True, filters={"label": labels}))
+            found = self.docker.client.containers.list(
+                all=True, filters={"label": labels, **wanted}, ignore_removed=True
+            )
+            return list(found)
 
     def _running(self, digest: str) -> Any:
         """Return the container of a digest, or None where none runs."""
-        for one in self._containers():
-            if one.labels[DIGEST] == digest and one.status == "running":
-                return one
-        return None
+        return next(iter(self._containers(f"{DIGEST}={digest}", status="running")), None)
 
     def _started(self, digest: str) -> Any:
-        self._require_image(digest)
         name = self._name_of(digest)
         settings = self.settings
         port = f"{settings.container_port}/tcp"
         environment = {"CI_MLOPS_LOG": "-"} if settings.log_predictions else {}
         with _refused(f"{digest[:19]} cannot be started"):
-            for one in self._containers():
-                if one.labels[DIGEST] == digest:
-                    one.remove(force=True)
+            for one in self._containers(f"{DIGEST}={digest}"):
+                one.remove(force=True)
             made = self.docker.client.containers.create(
                 digest,
                 name=name,
@@ -218,12 +266,12 @@ class DockerTarget:
         return f"{self.name}-{digest.removeprefix('sha256:')[:12]}"
 
     def _url(self, container: Any) -> str:
-        container.reload()
-        published = container.ports.get(f"{self.settings.container_port}/tcp")
-        if not published:
-            raise OutsideError(
-                f"{container.name} ended at once: {container.logs(tail=1).decode().strip()[:300]}"
-            )
+        with _refused(f"{container.name} cannot be looked at"):
+            container.reload()
+            published = container.ports.get(f"{self.settings.container_port}/tcp")
+            if not published:
+                last = container.logs(tail=1).decode("utf-8", "replace").strip()[:300]
+                raise OutsideError(f"{container.name} ended at once: {last}")
         return f"http://{self.docker.host}:{published[0]['HostPort']}"
 
     def _require_image(self, digest: str) -> None:
@@ -245,9 +293,16 @@ class DockerTarget:
             )
 
     def _network(self) -> str:
+        from docker.errors import APIError
+
         client = self.docker.client
         if not client.networks.list(names=[f"^{self.name}$"]):
-            client.networks.create(self.name, labels={ENVIRONMENT: self.name})
+            try:
+                labels = {ENVIRONMENT: self.name}
+                client.networks.create(self.name, labels=labels, check_duplicate=True)
+            except APIError as fault:
+                if fault.status_code != CONFLICT:
+                    raise
         return self.name
 
     # --- the proxy ------------------------------------------------------------------------------
@@ -262,44 +317,73 @@ class DockerTarget:
         """Return HAProxy's container, started if it is not."""
         from docker.errors import NotFound
 
-        client, name = self.docker.client, f"{self.name}-proxy"
         with _refused("HAProxy cannot be started"):
-            try:
-                found = client.containers.get(name)
-            except NotFound:
-                found = client.containers.create(
-                    self.docker.image(self.settings.proxy).digest,
-                    entrypoint=["haproxy", "-W", "-db", "-f", f"{FOLDER}/{CONFIG}"],
-                    command=[],
-                    name=name,
-                    network=self._network(),
-                    labels={ENVIRONMENT: self.name},
-                    ports={f"{FRONT_PORT}/tcp": (self.settings.host, self.settings.port)},
-                    restart_policy={"Name": "unless-stopped"},
-                    cap_drop=["ALL"],
-                    security_opt=["no-new-privileges"],
-                )
-                found.put_archive(FOLDER, self._files(_State()))
-            if found.status != "running":
-                found.start()
-                found.reload()
-            return found
+            while True:
+                try:
+                    found = self.docker.client.containers.get(f"{self.name}-proxy")
+                    if found.status != "running":
+                        found.start()
+                        found.reload()
+                except NotFound:
+                    self._make_proxy()
+                else:
+                    return found
 
-    def _tell(self, command: str) -> str:
-        """Pass a command to HAProxy's runtime interface and return its answer."""
-        script = TELL.format(port=ADMIN_PORT)
+    def _make_proxy(self) -> None:
+        """Make HAProxy's container, which gets its name when nothing is missing in it."""
+        from docker.errors import APIError
+
+        name = f"{self.name}-proxy"
+        client = self.docker.client
+        unfinished = {
+            "label": f"{ENVIRONMENT}={self.name}",
+            "name": f"{name}-",
+            "status": "created",
+        }
+        for left in client.containers.list(all=True, filters=unfinished, ignore_removed=True):
+            left.remove(force=True)
+        made = client.containers.create(
+            self.docker.image(self.settings.proxy).digest,
+            entrypoint=["haproxy", "-W", "-db", "-f", f"{FOLDER}/{CONFIG}"],
+            command=[],
+            name=f"{name}-{secrets.token_hex(4)}",
+            network=self._network(),
+            labels={ENVIRONMENT: self.name},
+            ports={f"{FRONT_PORT}/tcp": (self.settings.host, self.settings.port)},
+            restart_policy={"Name": "unless-stopped"},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+        )
+        try:
+            made.put_archive(FOLDER, _archive(self._files(_State())))
+            made.rename(name)
+        except APIError as fault:
+            with contextlib.suppress(APIError):
+                made.remove(force=True)
+            # Somebody who began at the same moment was faster, or has cleared ours away.
+            if fault.status_code not in {CONFLICT, MISSING}:
+                raise
+
+    def _run(self, script: str, *arguments: str) -> str:
+        """Run a script in HAProxy's container, as the owner of its files."""
         with _refused("HAProxy cannot be told"):
-            code, output = self._proxy().exec_run(["sh", "-c", script, "_", command])
+            code, output = self._proxy().exec_run(
+                ["sh", "-c", script, "_", *arguments], user="root"
+            )
         said = output.decode("utf-8", "replace").strip()
+        if code == OVERTAKEN:
+            raise Overtaken("a later entry of the ledger was obeyed meanwhile")
         if code:
-            raise OutsideError(f"HAProxy cannot be told `{command}`: {said[-300:]}")
-        return f" {said} "
+            raise OutsideError(f"HAProxy cannot be told: {said[-300:]}")
+        return str(said)
 
-    def _write(self, state: _State) -> None:
-        with _refused("HAProxy's configuration cannot be written"):
-            self._proxy().put_archive(FOLDER, self._files(state))
+    def _write(self, state: _State, *told: tuple[str, str]) -> None:
+        """Write what HAProxy starts with, and tell it the same; see TELL."""
+        files = self._files(state)
+        words = [word for pair in told for word in pair]
+        self._run(WRITE, str(state.fence), files[CONFIG], files[MAP], *words)
 
-    def _files(self, state: _State) -> bytes:
+    def _files(self, state: _State) -> dict[str, str]:
         port = self.settings.container_port
         text = PROXY.format(
             state=json.dumps(asdict(state)),
@@ -312,65 +396,43 @@ class DockerTarget:
             name = self._name_of(digest) if digest else NOBODY
             text += BACKEND.format(slot=slot, name=name, port=port)
         digest = state.slots[state.slot] or "nothing"
-        return _archive({CONFIG: text, MAP: f"slot {state.slot}\ndigest {digest}\n"})
-
-    def _state(self) -> _State:
-        with _refused("HAProxy's configuration cannot be read"):
-            pieces, _ = self._proxy().get_archive(f"{FOLDER}/{CONFIG}")
-            first = _unpacked(b"".join(pieces)).partition("\n")[0]
-        return _State(**json.loads(first.removeprefix("# ")))
+        share = f"other {_other(state.slot)}\npercent {state.percent}\n"
+        return {CONFIG: text, MAP: f"slot {state.slot}\ndigest {digest}\n{share}"}
 
     # --- one at a time --------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _obeying(self, fence: int) -> Iterator[_State]:
         """Hold the host's lock, unless a later promotion was obeyed before."""
-        with self._locked():
-            state = self._state()
+        with self._held(fence) as line:
+            try:
+                state = _State(**json.loads(line.removeprefix("# ")))
+            except (ValueError, TypeError) as fault:
+                raise OutsideError(
+                    f"HAProxy's configuration cannot be read: {line[:100]!r}",
+                    remedy=f"Remove the container {self.name}-proxy, and run it again",
+                ) from fault
             if fence < state.fence:
                 raise Overtaken(
                     f"entry {state.fence} of the ledger was obeyed before entry {fence}"
                 )
-            if fence != state.fence:
-                state = replace(state, fence=fence)
-                self._write(state)
             yield state
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the host's lock: a container that is never started, since its name is taken once."""
-        from docker.errors import APIError, NotFound
+    def _held(self, fence: int) -> Iterator[str]:
+        """Hold the lock for as long as a connection is open; yield the line with the state.
 
-        client, name = self.docker.client, f"{self.name}-lock"
-        image = self.docker.image(self.settings.proxy).digest
-        deadline = time.monotonic() + LOCK_WITHIN_S
-        while True:
-            try:
-                held = client.containers.create(image, command=["true"], name=name)
-                break
-            except APIError as fault:
-                if fault.status_code != 409 or time.monotonic() > deadline:
-                    raise OutsideError(f"the lock {name} cannot be had: {fault}") from fault
-            with contextlib.suppress(NotFound, APIError):
-                other = client.containers.get(name)
-                if _age_s(client, other) > ABANDONED_S:
-                    other.remove(force=True)
-            time.sleep(POLL_S)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(NotFound):
-                held.remove(force=True)
-
-
-def _age_s(client: Any, container: Any) -> float:
-    """Return how many seconds ago a container was made, by the host's own clock."""
-    made, now = container.attrs["Created"], client.info()["SystemTime"]
-    return (_time(now) - _time(made)).total_seconds()
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(f"{text[:19]}+00:00")
+        The connection ends with the process, so that nothing is left by who dies.
+        """
+        with contextlib.ExitStack() as stack:
+            with _refused("HAProxy's lock cannot be had"):
+                program = ["sh", "-c", HOLD, "_", str(fence)]
+                session = self.docker.session(self._proxy(), program)
+                line, code = stack.enter_context(session)
+                if code is not None:
+                    why = "somebody else holds it" if code == NOT_IN_TIME else line[-300:]
+                    raise OutsideError(f"HAProxy's lock cannot be had: {why}")
+            yield line
 
 
 def _other(slot: str) -> str:
@@ -388,20 +450,10 @@ def _archive(files: Mapping[str, str]) -> bytes:
     return made.getvalue()
 
 
-def _unpacked(data: bytes) -> str:
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        (member,) = tar.getmembers()
-        file = tar.extractfile(member)
-        return file.read().decode() if file else ""
-
-
 @contextlib.contextmanager
 def _refused(what: str) -> Iterator[None]:
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
-
     try:
         yield
-    except (DockerException, RequestException) as fault:
-        said = str(fault).splitlines()[0][:300]
+    except faults() as fault:
+        said = first_line(fault)
         raise OutsideError(f"{what}: {said}", remedy="Look at the Docker daemon") from fault

@@ -19,6 +19,7 @@ from ci_mlops.evidence import Record, read_folder
 from ci_mlops.github import Workflow
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.release import kubernetes_target
+from ci_mlops.release.canary import Canary
 from ci_mlops.release.candidate import Candidate
 from ci_mlops.release.command_target import CommandTarget
 from ci_mlops.release.docker_target import DockerTarget
@@ -35,7 +36,7 @@ from ci_mlops.release.settings import (
     KubernetesTargetSettings,
     ProcessTargetSettings,
 )
-from ci_mlops.release.target import Target
+from ci_mlops.release.target import Target, beside
 from ci_mlops.release.verify import Verifier
 from ci_mlops.serving import start
 from ci_mlops.serving.bundle import Recorded
@@ -61,6 +62,7 @@ def opened(
     bundles = [root / ".mlops" / "cache" / "bundles"]
     with contextlib.ExitStack() as stack:
         target: Target
+        canary: Canary | None = None
         recorded: Callable[[str], Recorded] = functools.partial(in_bundles, bundles)
         if isinstance(settings, ProcessTargetSettings):
             folder = (root / settings.folder / name).resolve()
@@ -96,14 +98,24 @@ def opened(
             recorded = target.recorded
         else:
             target = CommandTarget(settings=settings, root=root, commands=commands)
+        if not isinstance(target, ProcessTarget) and not isinstance(
+            settings, ProcessTargetSettings
+        ):
+            canary = Canary(target=target, rules=settings, model=project, recorded=recorded)
         yield Release(
             ledger=ledger,
             target=target,
             verify=Verifier(
-                settings=settings.verify, model=project, recorded=recorded, live=target.live
+                settings=settings.verify,
+                model=project,
+                recorded=recorded,
+                live=functools.partial(beside, target),
+                hold_s=60 * settings.hold_minutes,
             ),
+            canary=canary if canary and canary.percents else None,
             told=told,
             stage=settings.stage,
+            holds=settings.hold_minutes > 0,
             abandoned_after_s=60 * settings.abandoned_after_minutes,
         )
 

@@ -40,7 +40,7 @@ def live(ledger: Ledger, environment: str, at: datetime | None) -> Written:
 
     Raises EvidenceError where nothing was, OutsideError where the ledger cannot be read.
     """
-    found = ledger.live_at(environment, at or datetime.now(UTC))
+    found = ledger.live_at(environment, at) if at else ledger.live(environment)
     if found is None:
         when = f"at {at:%Y-%m-%d %H:%M:%S} UTC" if at else "now"
         raise EvidenceError(f"the ledger knows of nothing live {when}", place=environment)

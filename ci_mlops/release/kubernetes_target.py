@@ -1,11 +1,11 @@
 """Kubernetes: a Deployment for each version, and a Service whose selector says which is live.
 
 All state is in the cluster. The Service carries the highest number of the ledger that was obeyed;
-it is only ever replaced as it was read (`resourceVersion`), so of two promoters one loses.
+it is only ever replaced as it was read (`resourceVersion`), so of two promoters one loses. While
+requests are shared it selects the pods of two versions, and how many there are of each decides.
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,16 +14,15 @@ from typing import Any
 from ci_mlops.containers import Docker
 from ci_mlops.errors import ConfigError, OutsideError
 from ci_mlops.release import manifests, recorded
-from ci_mlops.release.manifests import DIGEST, FENCE, MANAGER, VERSION, Manifest, Version
+from ci_mlops.release.manifests import DIGEST, SHARE, VERSION, Manifest, Version
+from ci_mlops.release.namespace import Namespace, annotations, refused
 from ci_mlops.release.service_proxy import forwarding
 from ci_mlops.release.settings import KubernetesTargetSettings
-from ci_mlops.release.target import Overtaken, Slot
+from ci_mlops.release.target import Slot
 from ci_mlops.serving.bundle import Recorded
 
 POLL_S = 0.2
 SWITCH_WITHIN_S = 30.0
-OLDER = {"policy/v1": "policy/v1beta1"}
-"""What servers before 1.21 call it."""
 OWN = (
     ("apps/v1", "Deployment"),
     ("v1", "Service"),
@@ -48,49 +47,91 @@ class KubernetesTarget:
     memory_mb: Callable[[str], float | None]
     """What stage image measured of a digest."""
 
+    @property
+    def _namespace(self) -> Namespace:
+        return Namespace(dynamic=self.dynamic, name=self.settings.namespace)
+
     def live(self) -> Slot | None:
         """Return the version that the Service selects; see `target.Target`."""
         found = self._service()
-        digest = _annotations(found).get(DIGEST, "") if found is not None else ""
+        digest = annotations(found).get(DIGEST, "") if found is not None else ""
         return Slot(digest=digest, url=f"{self.proxy}/{self.front}") if digest else None
 
     def start(self, digest: str, fence: int) -> Slot:
         """Roll a version out where no traffic goes, and wait for it; see `target.Target`."""
-        self._claim(fence)
+        self._claim_unshared(fence)
         live = self.live()
-        kept = {digest, live.digest if live else ""}
-        for other in self._versions():
-            if other not in kept:
-                self._delete(other)
+        self._end_others({digest, live.digest if live else ""}, fence)
         version = self._version(digest)
-        for manifest in manifests.version_manifests(version, self.settings):
-            self._apply(manifest)
-        self._apply(manifests.network_policy(self.front, self.settings))
+        # What is to relieve the live version must bear what that one has grown to bear.
+        needed = self._replicas(self._named(live.digest)) if live else 0
+        for manifest in manifests.version_manifests(version, self.settings, needed=needed):
+            self._namespace.apply(manifest, fence)
+        self._namespace.apply(manifests.network_policy(self.front, self.settings))
         self._wait_until_rolled_out(version)
         return Slot(digest=digest, url=f"{self.proxy}/{version.name}")
 
-    def switch(self, digest: str, fence: int) -> Slot:
-        """Let the Service select a version; see `target.Target`."""
-        version = Version(
-            front=self.front, namespace=self.settings.namespace, digest=digest, image=""
+    def share(self, digest: str, percent: int, fence: int) -> int:
+        """Let the Service select pods of two versions, few of this one; see `target.Sharing`.
+
+        How many there are of each decides, so the percentage is the nearest that pods can make.
+        """
+        version = self._named(digest)
+        self._claim(fence)
+        live = self.live()
+        if live is None:
+            raise OutsideError(f"nothing is live that {version.name} could share requests with")
+        if live.digest == digest:
+            return 100
+        former = self._named(live.digest)
+        for one in (version, former):
+            self._require_deployed(one)
+        # A third version would get requests too.
+        self._end_others({digest, live.digest}, fence)
+        pods = manifests.pods_for(percent, self._replicas(former), manifests.at_most(self.settings))
+        self._scale(version, fence, exactly=pods)
+        self._wait(lambda: not self._pods_beside(version, former), "a third version did not end")
+        shared = manifests.service(self.front, self.settings, selected=former, beside=version)
+        self._claim(fence, lambda service: _select(service, shared))
+        counts: tuple[int, ...] = ()
+
+        def are_split() -> bool:
+            nonlocal counts
+            counts = self._behind(version, former)
+            return counts[:1] == (pods,) and counts[1] > 0
+
+        self._wait(
+            are_split, f"{pods} pods of it and what is live do not stand behind {self.front}"
         )
-        if self._read("apps/v1", "Deployment", version.name) is None:
-            raise OutsideError(f"there is no Deployment {version.name} to switch to")
+        return round(100 * counts[0] / sum(counts))
+
+    def own(self, digest: str) -> str:
+        """Return where a version's own Service answers; see `target.Target`."""
+        return f"{self.proxy}/{self._named(digest).name}"
+
+    def switch(self, digest: str, fence: int) -> Slot:
+        """Let the Service select a version, and it alone; see `target.Target`."""
+        version = self._named(digest)
+        self._claim(fence)
+        self._require_deployed(version)
+        if self._replicas(version) < self.settings.replicas:
+            self._scale(version, fence, exactly=None)
         wanted = manifests.service(self.front, self.settings, selected=version)
-
-        def change(service: Manifest) -> None:
-            service["metadata"].setdefault("labels", {}).update(wanted["metadata"]["labels"])
-            service["metadata"]["annotations"] |= wanted["metadata"]["annotations"]
-            service["spec"]["selector"] = wanted["spec"]["selector"]
-
-        self._claim(fence, change)
-        self._wait(lambda: self._endpoints_are(version), f"no pod of it stands behind {self.front}")
+        self._claim(fence, lambda service: _select(service, wanted))
+        self._wait(lambda: self._is_alone(version), f"no pod of it stands behind {self.front}")
         return Slot(digest=digest, url=f"{self.proxy}/{self.front}")
 
     def stop(self, digest: str, fence: int) -> None:
         """Delete everything of a version; see `target.Target`."""
-        self._claim(fence)
-        self._delete(digest)
+        self._claim_unshared(fence)
+
+        def change(service: Manifest) -> None:
+            # Its selector stays: without one, the addresses of pods that ended would stay too.
+            if annotations(service).get(DIGEST) == digest:
+                del service["metadata"]["annotations"][DIGEST]
+
+        self._claim(fence, change)
+        self._delete(digest, fence)
 
     def recorded(self, digest: str) -> Recorded:
         """Return the answers that were judged, which every image of ours carries.
@@ -117,26 +158,50 @@ class KubernetesTarget:
             memory_mb=self.memory_mb(digest),
         )
 
+    def _named(self, digest: str) -> Version:
+        """Return a version of which only the names are asked for."""
+        return Version(front=self.front, namespace=self.settings.namespace, digest=digest, image="")
+
     def _versions(self) -> list[str]:
         """Return the digests of all Deployments of the environment."""
-        with _refused("the Deployments cannot be listed"):
-            found = self._kind("apps/v1", "Deployment").get(
-                namespace=self.settings.namespace,
-                label_selector=f"app.kubernetes.io/instance={self.front},{VERSION}",
-            )
-        return [_annotations(one.to_dict()).get(DIGEST, "") for one in found.items]
+        found = self._namespace.listed("apps/v1", "Deployment", self._selector())
+        return [annotations(one).get(DIGEST, "") for one in found]
 
-    def _delete(self, digest: str) -> None:
-        from kubernetes.client.exceptions import ApiException
+    def _selector(self) -> str:
+        return f"app.kubernetes.io/instance={self.front},{VERSION}"
 
-        name = manifests.name_of(self.front, digest)
+    def _end_others(self, kept: set[str], fence: int) -> None:
+        for other in self._versions():
+            if other not in kept:
+                self._delete(other, fence)
+
+    def _delete(self, digest: str, fence: int) -> None:
         for api, kind in OWN:
-            with _refused(f"{kind} {name} cannot be deleted"):
-                try:
-                    self._kind(api, kind).delete(name=name, namespace=self.settings.namespace)
-                except ApiException as fault:
-                    if fault.status != 404:
-                        raise
+            self._namespace.delete(api, kind, manifests.name_of(self.front, digest), fence)
+
+    def _require_deployed(self, version: Version) -> None:
+        if self._deployment(version) is None:
+            raise OutsideError(f"there is no Deployment {version.name} to send requests to")
+
+    def _deployment(self, version: Version) -> Manifest | None:
+        return self._namespace.read("apps/v1", "Deployment", version.name)
+
+    def _replicas(self, version: Version) -> int:
+        """Return how many pods a version is to have; 0 where it is not there."""
+        found = self._deployment(version)
+        return int(found["spec"]["replicas"]) if found else 0
+
+    def _scale(self, version: Version, fence: int, *, exactly: int | None) -> None:
+        """Give a version exactly so many pods, or again as many as it is to have; wait for them."""
+        scaler = manifests.autoscaler(version, self.settings, exactly=exactly)
+        pods = self.settings.replicas if exactly is None else exactly
+        self._namespace.apply(scaler, fence)
+
+        def change(deployment: Manifest) -> None:
+            deployment["spec"]["replicas"] = pods
+
+        self._namespace.change("apps/v1", "Deployment", version.name, fence, change)
+        self._wait_until_rolled_out(version)
 
     def _wait_until_rolled_out(self, version: Version) -> None:
         try:
@@ -146,7 +211,7 @@ class KubernetesTarget:
             raise OutsideError(f"{version.name}: {fault.fault}", remedy=why) from fault
 
     def _is_rolled_out(self, version: Version) -> bool:
-        found = self._read("apps/v1", "Deployment", version.name)
+        found = self._deployment(version)
         status = (found or {}).get("status") or {}
         if found is None:
             return False
@@ -158,8 +223,9 @@ class KubernetesTarget:
         every, updated, available = (
             status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")
         )
-        # A pod of the Deployment as it was before is available too, and is not what is asked for.
-        return bool(seen and every == updated >= wanted and available >= wanted)
+        # A pod of the Deployment as it was before is available too, and is not what is asked for;
+        # nor is one too many, which a share would count.
+        return bool(seen and every == updated == available == wanted)
 
     def _why_not(self, version: Version) -> str:
         """Return what the pods that are not ready say."""
@@ -173,102 +239,67 @@ class KubernetesTarget:
         return "See `kubectl describe` of its pods"
 
     def _pods(self, version: Version) -> list[Manifest]:
-        selector = f"app.kubernetes.io/instance={self.front},{VERSION}={version.digest[7:19]}"
-        with _refused("the pods cannot be listed"):
-            found = self._kind("v1", "Pod").get(
-                namespace=self.settings.namespace, label_selector=selector
-            )
-        return [one.to_dict() for one in found.items]
+        selector = f"app.kubernetes.io/instance={self.front},{VERSION}={manifests.short(version)}"
+        return self._namespace.listed("v1", "Pod", selector)
 
-    def _endpoints_are(self, version: Version) -> bool:
+    def _pods_beside(self, *versions: Version) -> list[str]:
+        """Return the pods of other versions that have not been told to end."""
+        kept = {manifests.short(one) for one in versions}
+        return [
+            pod["metadata"]["name"]
+            for pod in self._namespace.listed("v1", "Pod", self._selector())
+            if pod["metadata"]["labels"][VERSION] not in kept
+            and "deletionTimestamp" not in pod["metadata"]
+        ]
+
+    # --- the Service in front -------------------------------------------------------------------
+
+    def _service(self) -> Manifest | None:
+        return self._namespace.read("v1", "Service", self.front)
+
+    def _claim(self, fence: int, change: Callable[[Manifest], None] = lambda _: None) -> None:
+        """Write a number of the ledger, and a change, into the Service as it was read.
+
+        Raises Overtaken where a higher number stands there.
+        """
+        if not self._namespace.change("v1", "Service", self.front, fence, change):
+            self._namespace.apply(manifests.service(self.front, self.settings, selected=None))
+            if not self._namespace.change("v1", "Service", self.front, fence, change):
+                raise OutsideError(f"Service {self.front} was deleted by somebody")
+
+    def _claim_unshared(self, fence: int) -> None:
+        """Claim the Service, and let what is live have all requests again where they are shared."""
+        alone: list[Version] = []
+
+        def change(service: Manifest) -> None:
+            if SHARE in annotations(service):
+                alone.append(self._named(annotations(service)[DIGEST]))
+                _select(service, manifests.service(self.front, self.settings, selected=alone[-1]))
+
+        self._claim(fence, change)
+        if alone:
+            # Whether its own pods are ready is not asked: somebody may be about to mend just that.
+            self._wait(
+                lambda: self._behind(alone[-1]) != (), f"others than it stand behind {self.front}"
+            )
+
+    def _is_alone(self, version: Version) -> bool:
         """Whether the clients' Service reaches this version's pods, and no other's."""
-        found = self._read("v1", "Endpoints", self.front) or {}
+        return any(self._behind(version))
+
+    def _behind(self, *versions: Version) -> tuple[int, ...]:
+        """Count each version's pods that the clients' Service reaches; empty if it has others."""
+        found = self._namespace.read("v1", "Endpoints", self.front) or {}
         reached = {
             one["targetRef"]["name"]
             for subset in found.get("subsets") or ()
             for one in subset.get("addresses") or ()
             if one.get("targetRef")
         }
-        own = {one["metadata"]["name"] for one in self._pods(version)}
-        return bool(reached) and reached <= own
-
-    # --- the Service in front -------------------------------------------------------------------
-
-    def _service(self) -> Manifest | None:
-        return self._read("v1", "Service", self.front)
-
-    def _claim(self, fence: int, change: Callable[[Manifest], None] | None = None) -> None:
-        """Write a number of the ledger, and a change, into the Service as it was read.
-
-        Raises Overtaken where a higher number stands there.
-        """
-        from kubernetes.client.exceptions import ApiException
-
-        while True:
-            service = self._service() or self._made_service()
-            before = int(_annotations(service).get(FENCE, "0"))
-            if fence < before:
-                raise Overtaken(f"entry {before} of the ledger was obeyed before entry {fence}")
-            if fence == before and change is None:
-                return
-            service["metadata"].setdefault("annotations", {})[FENCE] = str(fence)
-            if change is not None:
-                change(service)
-            with _refused(f"Service {self.front} cannot be changed"):
-                try:
-                    self._kind("v1", "Service").replace(
-                        body=service, namespace=self.settings.namespace
-                    )
-                except ApiException as fault:
-                    if fault.status != 409:
-                        raise
-                else:
-                    return
-
-    def _made_service(self) -> Manifest:
-        self._apply(manifests.service(self.front, self.settings, selected=None))
-        found = self._service()
-        if found is None:
-            raise OutsideError(f"Service {self.front} was deleted by somebody")
-        return found
-
-    # --- the API --------------------------------------------------------------------------------
-
-    def _kind(self, api: str, kind: str) -> Any:
-        from kubernetes.dynamic.exceptions import ResourceNotFoundError
-
-        with _refused("the cluster does not say what it knows"):
-            try:
-                return self.dynamic.resources.get(api_version=api, kind=kind)
-            except ResourceNotFoundError:
-                return self.dynamic.resources.get(api_version=OLDER.get(api, api), kind=kind)
-
-    def _read(self, api: str, kind: str, name: str) -> Manifest | None:
-        from kubernetes.client.exceptions import ApiException
-
-        with _refused(f"{kind} {name} cannot be read"):
-            try:
-                found = self._kind(api, kind).get(name=name, namespace=self.settings.namespace)
-            except ApiException as fault:
-                if fault.status == 404:
-                    return None
-                raise
-        read: Manifest = found.to_dict()
-        return read
-
-    def _apply(self, manifest: Manifest) -> None:
-        """Apply a manifest on the server's side, as the one who manages its fields."""
-        kind = self._kind(manifest["apiVersion"], manifest["kind"])
-        name = manifest["metadata"]["name"]
-        with _refused(f"{manifest['kind']} {name} cannot be applied"):
-            self.dynamic.server_side_apply(
-                kind,
-                body={**manifest, "apiVersion": kind.group_version},
-                name=name,
-                namespace=self.settings.namespace,
-                field_manager=MANAGER,
-                force_conflicts=True,
-            )
+        counts = tuple(
+            len(reached & {pod["metadata"]["name"] for pod in self._pods(one)}) for one in versions
+        )
+        return counts if sum(counts) == len(reached) else ()
 
     def _wait(self, is_so: Callable[[], bool], otherwise: str) -> None:
         # The server itself gives up after the deadline; this is for one that does not.
@@ -309,7 +340,7 @@ def connected(
             remedy="Name a kubeconfig, and its context in `context`",
         ) from fault
     with client.ApiClient(configuration=made) as api:
-        with _refused("the cluster cannot be reached"):
+        with refused("the cluster cannot be reached"):
             dynamic = DynamicClient(api)
             client.VersionApi(api).get_code()  # what the one above knows may be from a cache
         with forwarding(api, settings.namespace) as proxy:
@@ -325,26 +356,10 @@ def _trouble(container: Manifest) -> str:
     return ""
 
 
-def _annotations(manifest: Manifest) -> dict[str, str]:
-    return manifest["metadata"].get("annotations") or {}
-
-
-@contextlib.contextmanager
-def _refused(what: str) -> Iterator[None]:
-    import urllib3
-    from kubernetes.client.exceptions import ApiException
-    from kubernetes.dynamic.exceptions import ResourceNotFoundError, ResourceNotUniqueError
-
-    try:
-        yield
-    except ApiException as fault:
-        raise OutsideError(f"{what}: {fault.status} {_said(fault.body)}") from fault
-    except (ResourceNotFoundError, ResourceNotUniqueError, urllib3.exceptions.HTTPError) as fault:
-        raise OutsideError(f"{what}: {str(fault).splitlines()[0][:300]}") from fault
-
-
-def _said(body: Any) -> str:
-    """Return the message of the API's Status object."""
-    with contextlib.suppress(ValueError, TypeError, AttributeError):
-        return str(json.loads(body).get("message", ""))[:400]
-    return ""
+def _select(service: Manifest, wanted: Manifest) -> None:
+    """Let a Service that was read select what another one would."""
+    metadata = service["metadata"]
+    metadata["labels"] = (metadata.get("labels") or {}) | wanted["metadata"]["labels"]
+    metadata["annotations"].pop(SHARE, None)
+    metadata["annotations"] |= wanted["metadata"]["annotations"]
+    service["spec"]["selector"] = wanted["spec"]["selector"]

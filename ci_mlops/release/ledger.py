@@ -83,14 +83,24 @@ class Ledger(Branch):
                 _, _, body = message.partition("\n\n")
                 yield validated(Written, body.encode(), f"ledger entry {commit[:7]}")
 
+    def live(self, environment: str) -> Written | None:
+        """Return the entry by which something is live; None when nothing is.
+
+        Numbers tell which that is: writers' clocks may be wrong, and the last one may be ahead.
+        """
+        return next(self._moves(environment), None)
+
     def live_at(self, environment: str, time: datetime) -> Written | None:
         """Return the entry by which something was live at a moment; None when nothing was."""
         wanted = moment(time)
+        return next((one for one in self._moves(environment) if one.entry.when <= wanted), None)
+
+    def _moves(self, environment: str) -> Iterator[Written]:
+        """Yield the entries that made something live in an environment, the newest first."""
         for one in self.entries():
-            moved = one.entry.kind in {"promoted", "rolled_back"}
-            if moved and one.entry.environment == environment and one.entry.when <= wanted:
-                return one
-        return None
+            entry = one.entry
+            if entry.environment == environment and entry.kind in {"promoted", "rolled_back"}:
+                yield one
 
     def _state(self, tip: str) -> State:
         if not tip:

@@ -8,7 +8,6 @@ both hold it, so no connection is refused in between.
 import contextlib
 import fcntl
 import json
-import os
 import shutil
 import socket
 import time
@@ -75,6 +74,11 @@ class ProcessTarget:
         """End a server, if it runs; see `target.Target`."""
         with self._obeying(fence):
             self._end(digest)
+
+    def own(self, digest: str) -> str:
+        """Return where a server answers alone; see `target.Target`."""
+        told = self._told(digest)
+        return self._url(told["port"]) if told is not None else ""
 
     # --- servers --------------------------------------------------------------------------------
 
@@ -146,9 +150,13 @@ class ProcessTarget:
                     remedy="Run `ci-mlops run --no-cache` here, which makes it",
                 )
             kept.parent.mkdir(parents=True, exist_ok=True)
-            half = kept.parent / f".{name}.{os.getpid()}"
-            shutil.rmtree(half, ignore_errors=True)
-            shutil.copytree(made, half)
+            half = kept.parent / f".{name}"
+            shutil.rmtree(half, ignore_errors=True)  # of somebody who was killed
+            try:
+                shutil.copytree(made, half)
+            except OSError:
+                shutil.rmtree(half, ignore_errors=True)
+                raise
             half.rename(kept)
         if bundle.digest(kept) != digest:
             raise OutsideError(
@@ -204,10 +212,19 @@ class ProcessTarget:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / "lock").open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+        except OSError as fault:
+            # copytree gathers what went wrong, each with the words of the system last.
+            said = fault.args[0][0][-1] if isinstance(fault, shutil.Error) else fault.strerror
+            raise OutsideError(
+                f"cannot be written: {str(said or fault).rpartition('] ')[2]}",
+                place=str(self.folder),
+                remedy="Make room, and run it again",
+            ) from fault
 
     @contextlib.contextmanager
     def _obeying(self, fence: int) -> Iterator[None]:

@@ -1,9 +1,10 @@
 """Promote what was judged, verify it in place, and undo it when it does not hold.
 
-A promotion is an intent in the ledger, a start beside what is live, a verification, a switch, a
-second verification, and an end in the ledger. Whoever dies on the way leaves a pending intent: the
-same command goes on with it, and others take it back after a while. What the ledger says is live is
-what the target must run; where they differ, the next command mends the target first.
+A promotion is an intent in the ledger, a start beside what is live, a verification, a canary where
+one is wished, a switch, a second verification, a hold where one is wished, and an end in the
+ledger. Whoever dies on the way leaves a pending intent: the same command goes on with it, and
+others take it back after a while. What the ledger says is live is what the target must run; where
+they differ, the next command mends the target first.
 """
 
 import contextlib
@@ -15,13 +16,16 @@ from typing import Any
 
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
+from ci_mlops.release.canary import Canary
 from ci_mlops.release.entry import Entry, Kind, State, Written, line, moment, time_of
 from ci_mlops.release.ledger import Ledger, Moved
 from ci_mlops.release.target import Overtaken, Phase, Slot, Target, Verify
 
 POLL_S = 2.0
-STEPS = ("intent", "start", "verify before", "switch", "verify after", "drill", "end")
+STEPS = ("intent", "start", "verify before", "switch", "verify after", "drill", "hold", "end")
 """Where a promotion stands, as `told` hears it."""
+CANARY = "canary {} %"
+"""What it hears between `verify before` and `switch`, once for each share of the traffic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +50,23 @@ class Release:
     ledger: Ledger
     target: Target
     verify: Verify
+    canary: Canary | None = None
+    """What moves the traffic in steps; None where it is moved at once."""
     stage: str = "serving"
     """The stage whose evidence names what is released."""
     told: Callable[[str], None] = lambda _: None
-    """Hears each of STEPS before it is taken."""
+    """Hears each of STEPS, and of CANARY, before it is taken."""
+    holds: bool = False
+    """Whether `verify` watches for a while what was promoted, in the phase `hold`."""
     abandoned_after_s: float = 1800.0
-    """A promotion that has not ended for so long is taken back by the next one."""
+    """A promotion that has not ended for so long is taken back by the next one.
+
+    Its age alone, by two clocks of which one may be wrong, is not enough: it must also have been
+    seen to stand still for a tenth of that time.
+    """
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
 
     def promote(
         self, intent: Entry, *, is_older: Callable[[str], bool], again: bool = False
@@ -112,7 +125,7 @@ class Release:
         known = state.end_of(intent.id)
         current = state.environment(intent.environment)
         if known is None and current.pending is None and current.live == intent.to:
-            known = self.ledger.live_at(intent.environment, self.now())
+            known = self.ledger.live(intent.environment)
         return Ended(written=known, repeated=True) if known else None
 
     def _refuse(self, intent: Entry, state: State, kind: Kind, reason: str) -> Ended:
@@ -126,9 +139,10 @@ class Release:
             return Ended(written=written, repeated=True)
         fence, seen = written.sequence, list[Check]()
         try:
-            if self._moved(intent, fence, seen):
-                if done == "promoted" and written.previous not in {None, intent.to}:
-                    seen.append(self._drill(str(written.previous), fence))
+            # A rollback does not wait, and goes to what has been live before.
+            beside = written.previous if done == "promoted" else None
+            moved = self._moved(intent, fence, seen, beside)
+            if moved and self._stays(written, fence, seen, done):
                 self.told("end")
                 ended = self._end(intent, done, intent.reason)
                 if done == "rolled_back" and written.previous not in {None, intent.to}:
@@ -139,12 +153,17 @@ class Release:
             # Whoever overtook us has written our end, and this returns it.
             return Ended(written=self._end(intent, "superseded", str(fault)), checks=tuple(seen))
 
-    def _moved(self, intent: Entry, fence: int, seen: list[Check]) -> bool:
-        """Start, verify, switch, verify; add what was seen. False where anything did not hold."""
+    def _moved(self, intent: Entry, fence: int, seen: list[Check], beside: str | None) -> bool:
+        """Start, verify, switch, verify; add what was seen. False where anything did not hold.
+
+        The candidate has to stand a canary first where something is live beside it.
+        """
         try:
             self.told("start")
             slot = self.target.start(intent.to, fence)
             if not self._look(slot, "before", seen):
+                return False
+            if beside not in {None, intent.to} and not self._shared(slot, str(beside), fence, seen):
                 return False
             self.told("switch")
             return self._look(self.target.switch(intent.to, fence), "after", seen)
@@ -154,11 +173,46 @@ class Release:
             seen.append(Check(name="target", outcome="error", message=str(fault)))
             return False
 
+    def _stays(self, intent: Written, fence: int, seen: list[Check], done: Kind) -> bool:
+        """Prove the way back, then watch what was promoted; False where it does not stay well.
+
+        The drill comes first, so that the way back is known, and warm, before it may be needed.
+        """
+        former, to = intent.previous, intent.entry.to
+        if done != "promoted":
+            return True
+        if former not in {None, to}:
+            seen.append(self._drill(str(former), fence))
+        if not self.holds:
+            return True
+        try:
+            slot = self.target.switch(to, fence)  # it is there: this tells the clients' address
+            return self._look(slot, "hold", seen)
+        except Overtaken:
+            raise
+        except OutsideError as fault:
+            seen.append(Check(name="target", outcome="error", message=str(fault)))
+            return False
+
     def _look(self, slot: Slot, phase: Phase, seen: list[Check]) -> bool:
-        self.told(f"verify {phase}")
+        self.told("hold" if phase == "hold" else f"verify {phase}")
         checks = self.verify(slot, phase)
         seen += checks
-        return bool(checks) and all(_holds(check) for check in checks)
+        looked = any(check.outcome != "skipped" for check in checks)
+        return looked and all(_holds(check) for check in checks)
+
+    def _shared(self, slot: Slot, former: str, fence: int, seen: list[Check]) -> bool:
+        """Give the candidate one share of the traffic after the other; False where it fails."""
+        live = self.target.live()
+        if self.canary is None or (live is not None and live.digest == slot.digest):
+            return True  # Somebody died after the switch, which goes before a canary.
+        for percent in self.canary.percents:
+            self.told(CANARY.format(percent))
+            checks = self.canary.step(slot, former, percent, fence)
+            seen += checks
+            if not checks or not all(_holds(check) for check in checks):
+                return False
+        return True
 
     def _drill(self, former: str, fence: int) -> Check:
         """Prove that what was live before can be gone back to, and how fast."""
@@ -184,8 +238,10 @@ class Release:
     def _withdraw(self, intent: Written, fence: int, seen: tuple[Check, ...], done: Kind) -> Ended:
         """Let what was live before answer again, end the candidate, and write down why."""
         entry, before = intent.entry, intent.previous
-        reason = next((c.message for c in seen if not _holds(c)), "nothing was seen of it")
+        reason = next((_why(c) for c in seen if not _holds(c)), "nothing was seen of it")
+        begun = time.monotonic()
         self._restore(before, entry.to, fence)
+        seen = (*seen, _back(before, time.monotonic() - begun)) if before else seen
         self.told("end")
         undone: Kind = "rolled_back" if done == "promoted" and before else "blocked"
         to = before if undone == "rolled_back" else None
@@ -202,7 +258,7 @@ class Release:
 
     def _turn(self, intent: Entry) -> tuple[Entry, State]:
         """Wait for other promotions to end; go on with one of the same digest as one's own."""
-        begun = time.monotonic()
+        seen, since = 0, self.clock()
         while True:
             state = self.ledger.state()
             pending = state.environment(intent.environment).pending
@@ -212,11 +268,18 @@ class Release:
             entry = pending.entry
             if entry.id == intent.id or entry.to == intent.to:
                 return entry, state
-            age = (self.now() - time_of(entry.when)).total_seconds()
-            if max(age, time.monotonic() - begun) > self.abandoned_after_s:
+            if pending.sequence != seen:
+                seen, since = pending.sequence, self.clock()
+            if self._is_abandoned(entry, self.clock() - since):
                 self._take_back(pending, f"{entry.who} abandoned it")
             else:
                 self.sleep(POLL_S)
+
+    def _is_abandoned(self, entry: Entry, seen_s: float) -> bool:
+        """Whether nobody is behind a promotion that was seen to stand still for so long."""
+        age = (self.now() - time_of(entry.when)).total_seconds()
+        limit = self.abandoned_after_s
+        return seen_s > limit or (age > limit and seen_s > limit / 10)
 
     def _take_back(self, pending: Written, reason: str) -> Ended:
         """End somebody's promotion: first in the ledger, whose number then fences that one off."""
@@ -234,6 +297,10 @@ class Release:
         if wanted is not None and (live is None or live.digest != wanted):
             with contextlib.suppress(Overtaken):  # by a promotion that began in the meantime
                 self._restore(wanted, wanted, state.sequence)
+        elif wanted is not None and self.canary is not None:
+            # Whoever died while taking a canary back may have left a share of the traffic there.
+            with contextlib.suppress(OutsideError):
+                self.target.switch(wanted, state.sequence)
 
     def _end(self, intent: Entry, kind: Kind, reason: str, *, to: str | None = None) -> Written:
         """Write the one end of a promotion; an end that somebody else wrote before counts."""
@@ -244,7 +311,24 @@ class Release:
 
 
 def _holds(check: Check) -> bool:
-    return check.outcome in {"passed", "warned"}
+    return check.outcome in {"passed", "warned", "skipped"}
+
+
+def _back(before: str, seconds: float) -> Check:
+    """Say how long it took from the decision until what was live answered all clients again."""
+    return Check(
+        name="way-back",
+        outcome="passed",
+        observed=seconds,
+        unit="s",
+        message=f"{before[:19]} answered all clients again after {seconds:.1f} s.",
+    )
+
+
+def _why(check: Check) -> str:
+    """Return what did not hold and, where too little was seen, what would let it be seen."""
+    more = f" {check.remedy}" if check.outcome == "inconclusive" else ""
+    return f"{check.message}{more}"
 
 
 def _undone(state: State, intent: Entry) -> Entry | None:

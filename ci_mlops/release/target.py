@@ -7,9 +7,10 @@ from typing import Literal, Protocol
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
 
-Phase = Literal["before", "after", "drill"]
+Phase = Literal["before", "after", "drill", "hold"]
 Verify = Callable[["Slot", Phase], Sequence[Check]]
-"""Looks at what answers at a slot's address: before the switch, after it, or at the former slot."""
+"""Looks at what answers at a slot's address: before the switch, after it, at the former slot, or
+for as long as a version is held."""
 
 
 class Overtaken(OutsideError):  # noqa: N818 - losing a race is no error of anybody's
@@ -44,3 +45,26 @@ class Target(Protocol):
 
     def stop(self, digest: str, fence: int) -> None:
         """End a digest, which nobody needs any more; one that does not run is left alone."""
+
+    def own(self, digest: str) -> str:
+        """Return the address where a digest answers alone; empty where none is known."""
+
+
+class Sharing(Target, Protocol):
+    """A target that can also send a part of the traffic to one digest, the rest to another.
+
+    While it does, `live` stays what it was, and what has a share of the traffic does not idle. A
+    switch to either of the two ends it.
+    """
+
+    def share(self, digest: str, percent: int, fence: int) -> int:
+        """Send about `percent` percent of the clients' requests to a digest that was started.
+
+        The rest goes to what is live. Return the percentage that the target can do.
+        """
+
+
+def beside(target: Target) -> Slot | None:
+    """Return what is live at its own address, without a proxy in front: like beside like."""
+    live = target.live()
+    return live and Slot(digest=live.digest, url=target.own(live.digest) or live.url)

@@ -38,6 +38,7 @@ def main() -> int:
         return fault.exit_code
     service = Service(
         model=model,
+        model_memory_bytes=model.memory_bytes,
         signature=serve.signature,
         digest=bundle.digest(given.bundle),
         log=log_settings(serve.signature, given.log, without=given.log_without),

@@ -61,6 +61,8 @@ class Service:
     """Where a log to standard output is written; by default there."""
     draining: bool = False
     """Whether the process is about to end, and so not ready."""
+    model_memory_bytes: Callable[[], float] | None = None
+    """Tells what a model holds that has a process of its own."""
     closing: bool = False
     """Whether each answer closes its connection, so that clients come back to somebody else."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -101,6 +103,12 @@ class Service:
             registry=self.registry,
         )
         info.labels(self.signature.name, self.version, self.digest).set(1)
+        if self.model_memory_bytes is not None:
+            Gauge(
+                "ci_mlops_model_resident_memory_bytes",
+                "Memory of the model's own process",
+                registry=self.registry,
+            ).set_function(self.model_memory_bytes)
         self.prediction_log = (
             PredictionLog(
                 self.log,

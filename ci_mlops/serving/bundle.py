@@ -57,6 +57,14 @@ class Recorded(Value):
             found.append({**one, "shape": [1, *one["shape"][1:]], "data": data})
         return found
 
+    def only(self, n: int) -> "Recorded":
+        """Return one row with its answers."""
+        kept = {}
+        for name, values in self.outputs.items():
+            width = len(values) // self.rows
+            kept[name] = values[n * width : (n + 1) * width]
+        return Recorded(inputs=tuple(self.row(n)), outputs=kept)
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         for name, sizes in _sizes(self.inputs, self.outputs):

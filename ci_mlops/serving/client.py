@@ -26,6 +26,17 @@ class Unanswered(Exception):  # noqa: N818 - a server's, and a check's business
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model predicts, and who it says it is."""
+
+    outputs: Mapping[str, Sequence[Any]]
+    """Flat, by the name of the output."""
+    model: str
+    version: str
+    """Empty where the server does not say, as `model` is."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reply:
     """One answer; `document` is None where the body is not JSON."""
 
@@ -33,6 +44,12 @@ class Reply:
     document: Any
     closes: bool
     """Whether the server ends the connection after it."""
+    body: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """The body as it came."""
+        return self.body.decode("utf-8", "replace")
 
     def said(self) -> Mapping[str, Any]:
         """Return the body where it is an object, else an empty one."""
@@ -78,18 +95,27 @@ class Client:
         self, model: str, inputs: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Sequence[Any]]:
         """Return what a model predicts, flat, by the name of the output. Raises Unanswered."""
+        return self.answer(model, inputs).outputs
+
+    def answer(self, model: str, inputs: Sequence[Mapping[str, Any]]) -> Answer:
+        """Return a model's answer. Raises Unanswered where it is no prediction."""
         try:
             reply = self.infer(model, inputs)
         except FAULTS as fault:
             raise Unanswered(f"no answer: {type(fault).__name__}") from fault
         if reply.status != 200:
             raise Unanswered(f"{reply.status}, {reply.error()[:300] or 'without a reason'}")
-        outputs = reply.said().get("outputs")
+        told = reply.said()
+        outputs = told.get("outputs")
         if not isinstance(outputs, list) or not outputs:
             raise Unanswered('an answer without "outputs"')
         if not all(isinstance(one, dict) and isinstance(one.get("data"), list) for one in outputs):
             raise Unanswered('an output without a list "data"')
-        return {str(one.get("name")): flat(one["data"]) for one in outputs}
+        return Answer(
+            outputs={str(one.get("name")): flat(one["data"]) for one in outputs},
+            model=str(told.get("model_name") or ""),
+            version=str(told.get("model_version") or ""),
+        )
 
     def connect(self) -> None:
         """Open the connection, unless it is open and sound. Raises OSError."""
@@ -119,7 +145,7 @@ class Client:
         document = None
         with contextlib.suppress(ValueError, RecursionError):
             document = json.loads(read)
-        return Reply(status=told.status, document=document, closes=told.will_close)
+        return Reply(status=told.status, document=document, closes=told.will_close, body=read)
 
 
 def infer_path(model: str) -> str:

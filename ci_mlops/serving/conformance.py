@@ -161,6 +161,55 @@ def _tensors(told: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return list(found) if whole and isinstance(found, list) else []
 
 
+def signature(client: Client, *, model: str, recorded: Recorded, slice_: str = "") -> Check:
+    """Whether metadata describes the model as it was judged: its inputs, its outputs."""
+    path = f"/v2/models/{model}"
+    reply = client.get(path)
+    told = reply.said()
+    inputs, outputs = _tensors(told, "inputs"), _tensors(told, "outputs")
+    described = {one["name"]: one for one in inputs}
+    wrong = [
+        f"input {one['name']!r} {fault}"
+        for one in recorded.inputs
+        if described and (fault := _otherwise(described.get(one["name"]), one))
+    ]
+    asked = {one["name"] for one in recorded.inputs}
+    wrong += [f"input {name!r} was not judged" for name in described if name not in asked]
+    answered = {one["name"] for one in outputs}
+    wrong += [f"no output {name!r}" for name in recorded.outputs if answered - {name} == answered]
+    if reply.status != 200 or told.get("name") != model:
+        wrong = [f"{reply.status} without the model's name"]
+    elif not described or not outputs:
+        return Check(
+            name="signature",
+            outcome="skipped",
+            slice=slice_,
+            message=f"GET {path} does not describe inputs and outputs, so that they cannot be "
+            "compared.",
+        )
+    check = _check(
+        "signature",
+        not wrong,
+        f"GET {path} describes the {len(described)} inputs that were judged.",
+        f"GET {path} describes another model than was judged: {'; '.join(wrong)}.",
+        "Serve the model with the columns and outputs that it was judged with",
+    )
+    return check.model_copy(update={"slice": slice_})
+
+
+def _otherwise(described: Mapping[str, Any] | None, judged: Mapping[str, Any]) -> str:
+    """Return how an input differs from what was judged; empty where it does not."""
+    if described is None:
+        return "is not there"
+    if described["datatype"] != judged["datatype"]:
+        return f"is {described['datatype']}, judged was {judged['datatype']}"
+    pairs = list(zip(described["shape"], judged["shape"], strict=False))
+    fits = len(described["shape"]) == len(judged["shape"])
+    # The first dimension is the number of rows, which some servers write as a largest batch.
+    fits = fits and all(one in {-1, other} for one, other in pairs[1:])
+    return "" if fits else f"has shape {described['shape']}, judged was {judged['shape']}"
+
+
 # --- what it answers ----------------------------------------------------------------------------
 
 
@@ -202,30 +251,34 @@ def predictions(
     common: dict[str, Any] = {"name": "predictions", "slice": slice_, "rows": recorded.rows}
     remedy = "Lock the versions that the model was judged with, and keep every file that it reads"
     try:
-        apart = _apart(client.predictions(model, recorded.inputs), recorded, tolerance)
+        found = apart(client.predictions(model, recorded.inputs), recorded, tolerance)
     except Unanswered as fault:
         message = f"The recorded rows got no right answer: {fault}."
         return Check(outcome="failed", message=message[:2000], remedy=remedy, **common)
-    common |= {"observed": float(len(apart.rows)), "limit": Limit(at_most=0), "unit": "rows"}
-    if apart.rows:
+    common |= {"observed": float(len(found.rows)), "limit": Limit(at_most=0), "unit": "rows"}
+    if found.rows:
         message = (
-            f"{len(apart.rows)} of {recorded.rows} recorded rows got another answer than was "
-            f"judged: {apart.first}."
+            f"{len(found.rows)} of {recorded.rows} recorded rows got another answer than was "
+            f"judged: {found.first}."
         )
         return Check(outcome="failed", message=message[:2000], remedy=remedy, **common)
-    same = "to the last bit" if apart.worst == 0 else f"within {apart.worst:.2g}"
+    same = "to the last bit" if found.worst == 0 else f"within {found.worst:.2g}"
     message = f"All {recorded.rows} recorded rows got the answer that was judged, {same}."
     return Check(outcome="passed", message=message, **common)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Apart:
+class Apart:
+    """Where answers differ from what was judged."""
+
     rows: frozenset[int]
     first: str
+    """The first of the differences, in words; empty where there is none."""
     worst: float
+    """The largest distance within the tolerance."""
 
 
-def _apart(found: Mapping[str, Sequence[Any]], recorded: Recorded, tolerance: float) -> _Apart:
+def apart(found: Mapping[str, Sequence[Any]], recorded: Recorded, tolerance: float) -> Apart:
     """Return where answers differ from what was judged. Raises Unanswered for other outputs."""
     rows, first, worst = set[int](), "", 0.0
     for name, expected in recorded.outputs.items():
@@ -241,7 +294,7 @@ def _apart(found: Mapping[str, Sequence[Any]], recorded: Recorded, tolerance: fl
                 first = first or f"{name} of row {n // width} is {one!r}, judged was {other!r}"
             else:
                 worst = max(worst, distance)
-    return _Apart(rows=frozenset(rows), first=first, worst=worst)
+    return Apart(rows=frozenset(rows), first=first, worst=worst)
 
 
 def _distance(one: Any, other: Any) -> float:

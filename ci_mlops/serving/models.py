@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
+
 from ci_mlops.command import Commands
 from ci_mlops.errors import CannotLook
 from ci_mlops.model.process import ModelProcess, Refused
@@ -31,6 +33,14 @@ class Piped:
         """Return the answer for rows. Raises ModelFailed."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._one, self._answered, body)
+
+    def memory_bytes(self) -> float:
+        """Return what the process holds; nothing while it is started anew."""
+        process = self._process
+        try:
+            return float(psutil.Process(process.pid).memory_info().rss) if process else 0.0
+        except psutil.Error:
+            return 0.0
 
     def close(self) -> None:
         """End the process."""

@@ -2,17 +2,14 @@
 
 import os
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import requests
 
 from ci_mlops.containers import Docker
-from tests.unit.serving.test_conformance import FOREIGN, RECORDED, free_port
+from tests import registry
+from tests.unit.serving.test_conformance import FOREIGN, RECORDED
 
 OWN = """\
 ARG BASE
@@ -27,13 +24,23 @@ ENTRYPOINT ["python3", "/srv/bundle/foreign_server.py", "9000"]
 
 @pytest.fixture(scope="session", name="images")
 def _images(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("images")
+    return _built(tmp_path_factory.mktemp("images"), serving_base, {"1": "", "2": ""})
+
+
+@pytest.fixture(scope="session", name="other_image")
+def _other_image(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an image whose server predicts something else than it recorded."""
+    fault = ', "other predictions"'
+    return _built(tmp_path_factory.mktemp("images"), serving_base, {"3": fault})[0]
+
+
+def _built(folder: Path, serving_base: str, faults: dict[str, str]) -> list[str]:
     shutil.copyfile(FOREIGN, folder / "foreign_server.py")
     (folder / "recorded.json").write_text(RECORDED.model_dump_json(), encoding="utf-8")
     made = []
     with Docker.connected(os.environ) as daemon:
-        for version in ("1", "2"):
-            text = OWN.replace("VERSION_OF", version)
+        for version, fault in faults.items():
+            text = OWN.replace("VERSION_OF", version).replace('"9000"', f'"9000"{fault}')
             (folder / "Dockerfile").write_text(text, encoding="utf-8")
             made.append(
                 daemon.build(
@@ -50,40 +57,10 @@ def _images(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> list
 
 @pytest.fixture(name="registry", scope="session")
 def _registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield a repository of Debian's docker-registry on loopback."""
-    with docker_registry(tmp_path_factory.mktemp("registry")) as host:
-        yield f"{host}/team/twice"
-
-
-@contextmanager
-def docker_registry(folder: Path, auth: str = "") -> Iterator[str]:
-    """Yield the host of Debian's docker-registry on loopback; `auth` is a line of its settings."""
-    port = free_port()
-    config = folder / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/kept}}}}\n"
-        f"http: {{addr: 127.0.0.1:{port}}}\n{auth}",
-        encoding="utf-8",
-    )
+    """Yield the address of a repository in Debian's docker-registry on loopback."""
     if shutil.which("docker-registry") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI has no docker-registry")
         pytest.skip("docker-registry is not installed")
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(config)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                if requests.get(f"{url}/v2/", timeout=1).status_code in {200, 401}:
-                    break
-            except requests.RequestException:
-                time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    with registry.serving(tmp_path_factory.mktemp("registry")) as served:
+        yield served.repository

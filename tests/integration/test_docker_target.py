@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import docker
 import pytest
 import requests
 
 from ci_mlops.containers import Docker
 from ci_mlops.errors import OutsideError
-from ci_mlops.release import docker_target
 from ci_mlops.release.docker_target import DockerTarget
 from ci_mlops.release.settings import DockerTargetSettings
 from ci_mlops.release.target import Overtaken
@@ -36,6 +34,9 @@ release:
     proxy: PROXY
     memory_mb: 256
     verify: {requests: 40}
+    canary_percent: [25, 100]
+    canary_step_minutes: 0.05
+    canary_requests: 10
 """
 INPUTS = [
     {"name": name, "shape": [1], "datatype": "FP64", "data": [value]}
@@ -134,6 +135,8 @@ def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
         assert (code, second["kind"], second["previous"]) == (0, "promoted", first["to"]), second
         assert second["checks"][-1]["name"] == "rollback-drill"
         assert second["checks"][-1]["outcome"] == "passed", second["checks"][-1]
+        canary = [one for one in second["checks"] if one["slice"] == "canary 25 %"]
+        assert {one["name"] for one in canary} >= {"predictions", "errors", "requests"}
         time.sleep(0.5)
         code, back = site.run("rollback", "production", "--reason", "a complaint")
         assert (code, back["to"]) == (0, first["to"]), back
@@ -189,22 +192,6 @@ def test_many_switches_lose_no_request(images: list[str], proxy_image: str) -> N
         with pytest.raises(OutsideError, match="does not run"):
             target.switch(images[0], 12)
         assert target.recorded(images[1]) == RECORDED
-
-
-def test_a_lock_that_was_left_is_taken_over(
-    images: list[str], proxy_image: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with targeted(proxy_image) as target:
-        left = target.docker.client.containers.create(
-            proxy_image, command=["true"], name=f"{target.name}-lock"
-        )
-        monkeypatch.setattr(docker_target, "LOCK_WITHIN_S", 0.3)
-        with pytest.raises(OutsideError, match="the lock ci-mlops-test-target-lock cannot be had"):
-            target.stop(images[0], 1)
-        monkeypatch.setattr(docker_target, "ABANDONED_S", -10.0)
-        target.stop(images[0], 1)
-        with pytest.raises(docker.errors.NotFound):
-            left.reload()
 
 
 def test_an_image_that_ends_at_once_or_is_nowhere_is_said(

@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import docker
 import pytest
 
 from ci_mlops.containers import Docker
@@ -25,12 +26,6 @@ from tests.integration.test_docker_target import CASE, Site, Traffic
 from tests.project import ci_mlops
 from tests.unit.serving.test_conformance import INPUTS, RECORDED
 
-PAUSE_IMAGE = "ci-mlops-test-pause:bookworm"
-PAUSE = """\
-ARG BASE
-FROM ${BASE}
-ENTRYPOINT ["sh", "-c", "trap exit TERM; sleep infinity & wait"]
-"""
 RELEASE = """
 release:
   production:
@@ -48,20 +43,10 @@ def _kubeconfig(serving_base: str, tmp_path_factory: pytest.TempPathFactory) -> 
     if not cluster.is_built():
         if os.environ.get("CI") == "true":
             pytest.fail("CI has no Kubernetes: see .ci/kubernetes")
+        cluster.TOLD.append("kubernetes: NONE, nothing of it was tested: run `sh .ci/kubernetes`")
         pytest.skip("run `sh .ci/kubernetes` once")
-    folder = tmp_path_factory.mktemp("pause")
-    (folder / "Dockerfile").write_text(PAUSE, encoding="utf-8")
-    engine = docker.from_env()
-    engine.images.build(
-        path=str(folder), buildargs={"BASE": serving_base}, tag=PAUSE_IMAGE, rm=True
-    )
-    try:
-        with cluster.running(tmp_path_factory.mktemp("cluster"), PAUSE_IMAGE) as found:
-            yield found
-    finally:
-        for one in engine.containers.list(all=True, filters={"label": "io.kubernetes.pod.name"}):
-            one.remove(force=True)
-        engine.close()
+    with cluster.running(tmp_path_factory.mktemp("cluster"), serving_base) as found:
+        yield found
 
 
 @contextmanager
@@ -129,6 +114,149 @@ def test_versions_are_rolled_out_switched_and_ended(
         assert container["resources"]["requests"]["memory"] == "30M"
         assert "@sha256:" in container["image"]
         target.stop(images[1], 7)
+        assert target.live() is None
+
+
+@dataclass
+class Asking:
+    """Clients of the model `twice`: what they were answered, and how often they were not."""
+
+    url: str
+    over: threading.Event = field(default_factory=threading.Event)
+    answers: list[bool] = field(default_factory=list)
+    """For each answer, whether the version gave it that predicts something else."""
+    failed: list[str] = field(default_factory=list)
+
+    def client(self) -> None:
+        with closing(client.Client(self.url)) as asked:
+            while not self.over.is_set():
+                try:
+                    found = asked.predictions("twice", INPUTS)["twice"]
+                    self.answers.append(list(found) != [3.0, -6.0])
+                except client.Unanswered as fault:
+                    self.failed.append(str(fault))
+                time.sleep(0.01)
+
+    def share_of_the_other(self, count: int = 200) -> float:
+        """Return the share of the next answers that the other version gave."""
+        begun, deadline = len(self.answers), time.monotonic() + 60
+        while len(self.answers) < begun + count and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = self.answers[begun : begun + count]
+        assert len(found) == count, self.failed
+        return sum(found) / count
+
+    def __enter__(self) -> Self:
+        self.threads = [threading.Thread(target=self.client) for _ in range(4)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def pods_and_limits(target: KubernetesTarget, digest: str) -> tuple[int, int, int]:
+    name = manifests.name_of(target.front, digest)
+    scaler = target._namespace.read("autoscaling/v1", "HorizontalPodAutoscaler", name)
+    assert scaler is not None
+    spec = scaler["spec"]
+    return target._replicas(target._named(digest)), spec["minReplicas"], spec["maxReplicas"]
+
+
+def test_requests_are_shared_by_the_pods_of_two_versions(
+    kubeconfig: Path, images: list[str], other_image: str, registry: str
+) -> None:
+    with targeted(kubeconfig, registry, replicas=2, max_replicas=3) as target:
+        with pytest.raises(OutsideError, match="nothing is live that"):
+            target.share(other_image, 10, 30)
+        target.start(images[0], 30)
+        front = target.switch(images[0], 30)
+        with pytest.raises(OutsideError, match="there is no Deployment"):
+            target.share(other_image, 10, 30)
+        target.start(other_image, 31)
+        with Asking(front.url) as asking:
+            assert target.share(other_image, 10, 31) == 33, "one pod beside two"
+            assert target.live() == front, "the former version is live until the switch"
+            assert pods_and_limits(target, other_image) == (1, 1, 1)
+            assert 0.15 < asking.share_of_the_other() < 0.55
+            assert target.share(other_image, 50, 31) == 50
+            assert 0.3 < asking.share_of_the_other() < 0.7
+            assert target.share(other_image, 90, 31) == 60, "three pods, of which there may be"
+            assert target.share(other_image, 10, 31) == 33
+            target.switch(other_image, 31)
+            assert pods_and_limits(target, other_image) == (2, 2, 3)
+            assert asking.share_of_the_other() == 1
+            assert target.share(other_image, 10, 31) == 100, "it is live already"
+            target.start(images[0], 32)
+            target.share(images[0], 50, 32)
+            target.switch(other_image, 32)
+            assert asking.share_of_the_other() == 1, "a switch to what is live ends the share"
+        assert asking.failed == []
+        target.stop(images[0], 33)
+        target.stop(other_image, 33)
+
+
+def test_a_share_that_somebody_left_is_ended_by_whoever_comes_next(
+    kubeconfig: Path, images: list[str], other_image: str, registry: str
+) -> None:
+    with targeted(kubeconfig, registry, replicas=2) as target:
+        target.start(images[0], 40)
+        front = target.switch(images[0], 40)
+        target.start(other_image, 41)
+        with Asking(front.url) as asking:
+            target.share(other_image, 50, 41)
+            target.start(other_image, 42)
+            assert asking.share_of_the_other() == 0, "what was started again gets no traffic"
+            assert pods_and_limits(target, other_image) == (2, 2, 4)
+            with pytest.raises(Overtaken, match="entry 42 of the ledger was obeyed before"):
+                target.share(other_image, 50, 41)
+            with pytest.raises(Overtaken, match="entry 42 of the ledger was obeyed before"):
+                target._scale(target._named(other_image), 41, exactly=1)
+            with pytest.raises(Overtaken, match="entry 42 of the ledger was obeyed before"):
+                target._delete(other_image, 41)
+            target.share(other_image, 50, 42)
+            target.start(images[1], 43)
+            assert asking.share_of_the_other() == 0, "nor does a third one, or what it displaces"
+            assert target._deployment(target._named(other_image)) is None
+            target.share(images[1], 50, 43)
+            target.stop(images[1], 44)
+        assert asking.failed == []
+        assert target.live() == front
+        target.start(images[1], 45)
+        target.share(images[1], 50, 45)
+
+        def nobody(deployment: dict[str, Any]) -> None:
+            deployment["spec"]["replicas"] = 0
+
+        name = manifests.name_of(target.front, images[0])
+        target._namespace.change("apps/v1", "Deployment", name, 45, nobody)
+        target.start(images[1], 46)
+        assert target._behind(target._named(images[0])) == (0,), "also where no live pod is ready"
+        target.stop(images[1], 46)
+        target.stop(images[0], 46)
+
+
+def test_a_version_is_started_with_as_many_pods_as_it_relieves(
+    kubeconfig: Path, images: list[str], registry: str
+) -> None:
+    with targeted(kubeconfig, registry, max_replicas=2) as target:
+        target.start(images[0], 50)
+        target.switch(images[0], 50)
+
+        def grown(deployment: dict[str, Any]) -> None:
+            deployment["spec"]["replicas"] = 2  # as the autoscaler does under load
+
+        name = manifests.name_of(target.front, images[0])
+        target._namespace.change("apps/v1", "Deployment", name, 50, grown)
+        target.start(images[0], 51)
+        assert target._replicas(target._named(images[0])) == 2
+        target.start(images[1], 51)
+        assert target._replicas(target._named(images[1])) == 2
+        target.stop(images[1], 52)
+        target.stop(images[0], 52)
 
 
 def test_one_that_never_gets_ready_says_why(
@@ -137,8 +265,8 @@ def test_one_that_never_gets_ready_says_why(
     soon = VerifySettings(ready_within_s=10)
     with targeted(kubeconfig, registry, container_port=9001, verify=soon) as target:
         with pytest.raises(OutsideError, match=r"timed out progressing.*A pod is not ready"):
-            target.start(images[0], 20)
-        target.stop(images[0], 20)
+            target.start(images[0], 60)
+        target.stop(images[0], 60)
     with targeted(kubeconfig, registry, verify=soon) as target:
         nowhere = target._version(images[0])
         monkeypatch.setattr(
@@ -152,8 +280,8 @@ def test_one_that_never_gets_ready_says_why(
             ),
         )
         with pytest.raises(OutsideError, match=r"A pod says (ErrImagePull|ImagePullBackOff)"):
-            target.start(images[0], 21)
-        target.stop(images[0], 21)
+            target.start(images[0], 61)
+        target.stop(images[0], 61)
 
 
 def test_what_the_cluster_refuses_is_said(

@@ -21,10 +21,9 @@ from ci_mlops.containers import Docker
 from ci_mlops.registry import Registry
 from ci_mlops.release.entry import Entry
 from ci_mlops.release.ledger import Ledger
-from tests import mlflow_server
+from tests import mlflow_server, registry
 from tests.conftest import Repo, clean_environ
 from tests.fake_github import Fault, World, serving
-from tests.integration.conftest import docker_registry
 from tests.integration.test_release import TRAIN, Site, free_port, site
 from tests.project import ci_mlops
 from tests.unit.release.mirrors.told import PROMOTED, PROMOTED_TWO, ROLLED_BACK, TWO, ended
@@ -97,7 +96,8 @@ def test_a_tag_names_the_very_manifest_that_is_live(
     repo: Repo, commands: Commands, layers: list[str], tmp_path: Path
 ) -> None:
     one, two = layers
-    with docker_registry(tmp_path) as host:
+    with registry.serving(tmp_path) as served:
+        host = served.host
         text = f"    {{target: docker, port: 1, repository: {host}/team/loans,\n"
         repo.commit({"mlops.yml": f"{MLOPS_YML}{text}      mirrors: {{oci_tag: production}}}}\n"})
         kept = ledger(repo, commands, tmp_path / "ledger")
@@ -144,7 +144,8 @@ def test_a_registry_that_asks_who_it_is_and_an_image_that_is_nowhere(
 ) -> None:
     (tmp_path / "users").write_text(HTPASSWD, encoding="utf-8")
     auth = f"auth: {{htpasswd: {{realm: here, path: {tmp_path}/users}}}}\n"
-    with docker_registry(tmp_path, auth) as host:
+    with registry.serving(tmp_path, auth=auth) as served:
+        host = served.host
         text = f"    {{target: docker, port: 1, repository: {host}/team/loans,\n"
         repo.commit({"mlops.yml": f"{MLOPS_YML}{text}      mirrors: {{oci_tag: production}}}}\n"})
         add(ledger(repo, commands, tmp_path / "ledger"), images("run-1", "promoted", layers[0]))

@@ -100,6 +100,16 @@ def test_a_mirror_says_what_is_live_in_one_environment(one: str, other: str, fau
     assert str(caught.value).startswith(f"mlops.yml:{line + 1}: release.{fault}")
 
 
+def test_a_hold_that_others_would_not_wait_for_is_refused() -> None:
+    release = "release:\n  production:\n    target: command\n    command: deploy\n"
+    held = f"{GOOD}{release}    hold_minutes: 30\n"
+    with pytest.raises(ConfigError, match="watched for 30 minutes .canary and hold.") as caught:
+        config.parse(held, "mlops.yml")
+    assert "\n" not in str(caught.value)
+    rules = config.parse(f"{held}    abandoned_after_minutes: 45\n", "mlops.yml").config.release
+    assert rules["production"].hold_minutes == 30
+
+
 @pytest.mark.parametrize("text", ["", "[]", "x", "1"])
 def test_a_file_without_settings(text: str) -> None:
     with pytest.raises(ConfigError, match="mlops.yml: holds no settings"):

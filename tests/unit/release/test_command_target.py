@@ -12,7 +12,7 @@ from ci_mlops.release.command_target import CommandTarget
 from ci_mlops.release.ledger import ledger_at
 from ci_mlops.release.promote import Release
 from ci_mlops.release.settings import CommandTargetSettings
-from ci_mlops.release.target import Overtaken, Slot
+from ci_mlops.release.target import Overtaken, Slot, beside
 from tests.unit.release.file_target import bad_if, good, intent
 
 A = f"sha256:{'a' * 64}"
@@ -90,7 +90,45 @@ def test_a_program_that_never_ends(tmp_path: Path, commands: Commands) -> None:
         target(tmp_path, commands, "sleep 60; :", timeout_s=0.2).stop(A, 1)
 
 
+def test_a_program_that_shares_the_traffic(tmp_path: Path, commands: Commands) -> None:
+    asked = tmp_path / "asked"
+    made = target(tmp_path, commands, f'echo "$@" >> {asked}; cat told; :')
+    told = tmp_path / "told"
+    told.write_text('{"percent": 33}', encoding="utf-8")
+    assert made.share(A, 10, 7) == 33
+    told.write_text("{}", encoding="utf-8")
+    assert made.share(A, 10, 8) == 10, "what it was asked for, where it says nothing else"
+    live = f'{{"digest": "{A}", "url": "http://front:80", "own": "http://a:80"}}'
+    told.write_text(live, encoding="utf-8")
+    assert made.own(A) == "http://a:80"
+    assert made.own(f"sha256:{'b' * 64}") == ""
+    told.write_text('{"percent": 101}', encoding="utf-8")
+    with pytest.raises(OutsideError, match="its last line is no answer: percent"):
+        made.share(A, 10, 8)
+    said = asked.read_text(encoding="utf-8").splitlines()
+    assert said[:2] == [f"share {A} 10 7", f"share {A} 10 8"]
+
+
 def test_a_digest_is_no_shell_word(tmp_path: Path, commands: Commands) -> None:
     with pytest.raises(OutsideError):
         target(tmp_path, commands, ":").start("$(touch owned); touch owned", 1)
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_program_may_know_an_address_without_its_proxy(
+    tmp_path: Path, commands: Commands
+) -> None:
+    answers = [
+        ("{}", None),
+        (f'{{"digest": "{A}", "url": "http://front"}}', Slot(digest=A, url="http://front")),
+        (
+            f'{{"digest": "{A}", "url": "http://front", "own": "http://own"}}',
+            Slot(digest=A, url="http://own"),
+        ),
+    ]
+    for printed, found in answers:
+        (tmp_path / "answer").write_text(f"{printed}\n", encoding="utf-8")
+        made = target(tmp_path, commands, "cat answer #")
+        assert beside(made) == found
+        live = made.live()
+        assert (live and live.url) == (found and "http://front")

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from ci_mlops.release import branch
 from ci_mlops.release.entry import Entry, State, Written
 from ci_mlops.release.ledger import BRANCH, Ledger, ledger_at
 from tests import histories
+from tests.disks import filled, small_disk
+from tests.unit.release.git_daemon import GitDaemon
 from tests.unit.release.test_entry import entry
 
 
@@ -213,40 +216,46 @@ def test_a_damaged_ledger_is_never_believed(
 
 
 def test_over_the_git_protocol(remote: Path, commands: Commands) -> None:
-    port = _free_port()
-    daemon = subprocess.Popen(
-        [
-            *("git", "daemon", "--export-all", "--enable=receive-pack", "--listen=127.0.0.1"),
-            *(f"--port={port}", f"--base-path={remote.parent}", str(remote.parent)),
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        url = f"git://127.0.0.1:{port}/remote.git"
-        _await(url)
-        with ledger_at(url, commands) as ledger:
-            assert [ledger.append(one).sequence for one in promotion(1)] == [1, 2]
-            assert len(list(ledger.entries())) == 2
-    finally:
-        daemon.terminate()
-        daemon.wait()
+    with GitDaemon(remote) as server, ledger_at(server.url, commands) as ledger:
+        assert [ledger.append(one).sequence for one in promotion(1)] == [1, 2]
+        assert len(list(ledger.entries())) == 2
 
 
-def _free_port() -> int:
-    import socket
+def test_what_was_fetched_is_not_fetched_again_until_somebody_writes(
+    remote: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    original = Ledger._git
 
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    def heard(self: Ledger, *arguments: str, **more: Any) -> Completed:
+        asked.append(arguments[0])
+        return original(self, *arguments, **more)
+
+    with ledger_at(str(remote), commands) as ledger:
+        monkeypatch.setattr(Ledger, "_git", heard)
+        append(remote, commands, *promotion(1))
+        del asked[:]
+        ledger.state()
+        ledger.append(promotion(2)[0])
+        assert ledger.state().sequence == 3
+        assert asked.count("fetch") == 1
+        append(remote, commands, promotion(2)[1])
+        assert ledger.state().sequence == 4
+        assert len(list(ledger.entries())) == 4
+        assert len(list(ledger.entries())) == 4
 
 
-def _await(url: str) -> None:
-    for _ in range(100):
-        if (
-            subprocess.run(["git", "ls-remote", url], capture_output=True, check=False).returncode
-            == 0
-        ):
-            return
-        time.sleep(0.05)
-    raise AssertionError(url)
+def test_a_remote_that_is_full_is_said_at_once_and_written_to_later(
+    commands: Commands, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        remote = disk / "remote.git"
+        subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)
+        append(remote, commands, *promotion(1))
+        filled(disk)
+        with pytest.raises(OutsideError, match="cannot be written: .*No space left") as caught:
+            append(remote, commands, promotion(2)[0])
+        assert "\n" not in str(caught.value)
+        assert state(remote, commands).sequence == 2, "nothing stands there by half"
+        (disk / "filler").unlink()
+        assert [one.sequence for one in append(remote, commands, *promotion(2))] == [3, 4]

@@ -14,12 +14,14 @@ import pytest
 from ci_mlops.command import Commands
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
-from ci_mlops.release.entry import Entry, Written
+from ci_mlops.release import history
+from ci_mlops.release.entry import Entry, Written, moment
 from ci_mlops.release.ledger import Ledger, ledger_at
-from ci_mlops.release.promote import STEPS, Ended, Release
+from ci_mlops.release.promote import CANARY, STEPS, Ended, Release
 from ci_mlops.release.target import Phase, Slot
 from tests.conftest import clean_environ
-from tests.unit.release.file_target import FileTarget, bad_if, good, intent, main
+from tests.unit.release.file_target import FileTarget, bad_if, good, intent, main, watched
+from tests.unit.release.git_daemon import GitDaemon
 
 HOUR_AGO = "2026-11-23T09:00:00Z"
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -62,7 +64,7 @@ def test_the_plain_way(ledger: Ledger, target: FileTarget) -> None:
         "before: idle answers",
         "after: front answers",
     ]
-    assert steps == [step for step in STEPS if step != "drill"]
+    assert steps == [step for step in STEPS if step not in {"drill", "hold"}]
     assert story(ledger) == ["intent p1 a", "promoted p1 a"]
     assert target.read()["done"] == ["start a", "switch a"]
 
@@ -76,6 +78,87 @@ def test_the_way_back_is_proven_with_each_promotion(ledger: Ledger, target: File
     assert ended.kind == "promoted"
     assert ended.checks[-1].outcome == "warned"
     assert "no way back to sha256:bbbbbbbbbbbb: cannot start b" in ended.checks[-1].message
+
+
+def test_a_version_that_fails_while_it_is_held_is_taken_back(
+    ledger: Ledger, target: FileTarget
+) -> None:
+    promote(ledger, target, "p1", "a", holds=True)
+    steps: list[str] = []
+    verify = bad_if("b", ["hold"])
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify, told=steps.append)
+    assert (ended.kind, ended.written.entry.to[7]) == ("rolled_back", "a")
+    assert ended.written.entry.reason == "hold: 3 of 32 predictions differ"
+    assert steps == list(STEPS)
+    names = [check.name for check in ended.checks]
+    assert names[-3:] == ["rollback-drill", "predictions", "way-back"], "the way back is known"
+    assert (target.read()["live"][7], target.read()["idle"]) == ("a", None)
+
+
+def test_the_version_before_stays_warm_during_the_hold(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    warm: list[str] = []
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase == "hold":
+            assert slot.url == "front"
+            warm.append(target.read()["idle"][7])
+        return good(slot, phase)
+
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify)
+    assert (ended.kind, warm) == ("promoted", ["a"])
+    assert [one.message for one in ended.checks][-1] == "hold: front answers"
+
+
+@pytest.mark.parametrize("outcomes", [[], ["skipped", "skipped"]])
+def test_a_hold_that_saw_nothing_is_no_success(
+    ledger: Ledger, target: FileTarget, outcomes: list[Any]
+) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase != "hold":
+            return good(slot, phase)
+        return [Check(name="memory", outcome=one, message="no metrics") for one in outcomes]
+
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify)
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "nothing was seen of it")
+
+
+def test_a_target_that_is_gone_during_the_hold(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase == "hold":
+            raise OutsideError("the recorded answers are gone")
+        return good(slot, phase)
+
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify)
+    assert ended.written.entry.reason == "the recorded answers are gone"
+    assert (ended.kind, target.read()["live"][7]) == ("rolled_back", "a")
+
+
+def test_a_rollback_during_the_hold_ends_it(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase == "hold":
+            with ledger_at(ledger.remote, ledger.commands) as theirs:
+                release(theirs, target).roll_back(intent("r1", "a"))
+        return good(slot, phase)
+
+    ended = promote(ledger, target, "p2", "b", holds=True, verify=verify)
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "rolled back by ann: merged")
+    assert story(ledger)[2:] == ["intent p2 b", "rolled_back p2 a"]
+    assert target.read()["live"][7] == "a"
+
+
+def test_a_rollback_does_not_hold(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    promote(ledger, target, "p2", "b")
+    held = release(ledger, target, holds=True, verify=bad_if("a", ["hold"]))
+    assert held.roll_back(intent("r1", "a")).kind == "rolled_back"
+    assert target.read()["live"][7] == "a"
 
 
 def test_asking_twice_does_nothing_twice(ledger: Ledger, target: FileTarget) -> None:
@@ -170,6 +253,73 @@ def test_what_is_refused_beforehand_is_written_down(ledger: Ledger, target: File
     assert story(ledger) == ["intent p1 a", "blocked p1 a"]
 
 
+# --- in steps -----------------------------------------------------------------------------------
+
+
+def test_the_traffic_is_moved_in_steps(ledger: Ledger, target: FileTarget) -> None:
+    steps: list[str] = []
+    more = {"canary": watched(target), "told": steps.append}
+    assert promote(ledger, target, "p1", "a", **more).kind == "promoted"
+    assert not any("canary" in step for step in steps), "there is nothing beside the first"
+    steps.clear()
+    ended = promote(ledger, target, "p2", "b", **more)
+    assert ended.kind == "promoted"
+    assert steps == [*STEPS[:3], "canary 10 %", "canary 50 %", *STEPS[3:]]
+    assert [check.message for check in ended.checks[1:3]] == ["10 %", "50 %"]
+    assert target.read()["done"][-5:] == ["start b", "share b", "share b", "switch b", "start a"]
+    steps.clear()
+    back = release(ledger, target, **more).roll_back(intent("r1", "a"))
+    assert back.kind == "rolled_back"
+    assert not any("canary" in step for step in steps), "a rollback does not wait"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        ("failed", "3 of 32 differ"),
+        ("error", "3 of 32 differ"),
+        ("inconclusive", "3 of 32 differ Ask more"),
+        ("skipped", "3 of 32 differ"),
+    ],
+)
+@pytest.mark.parametrize("at", [10, 50])
+def test_a_step_that_does_not_hold_is_taken_back(
+    ledger: Ledger, target: FileTarget, outcome: Any, reason: str, at: int
+) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def sees(percent: int) -> list[Check]:
+        found: Any = outcome if percent == at else "passed"
+        return [Check(name="x", outcome=found, message="3 of 32 differ", remedy="Ask more")]
+
+    ended = promote(ledger, target, "p2", "b", canary=watched(target, sees))
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", reason)
+    assert (target.read()["live"][7], target.read()["share"]) == ("a", 0)
+    assert target.read()["done"][-4:] == ["share b", "start a", "switch a", "stop b"]
+
+
+def test_a_step_that_saw_nothing_does_not_hold(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    ended = promote(ledger, target, "p2", "b", canary=watched(target, lambda _: []))
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "nothing was seen of it")
+
+
+def test_a_target_that_refuses_a_share(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    target.refuses = ["share b"]
+    ended = promote(ledger, target, "p2", "b", canary=watched(target))
+    assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "cannot share b")
+
+
+def test_a_share_that_was_left_after_the_end_is_mended(ledger: Ledger, target: FileTarget) -> None:
+    promote(ledger, target, "p1", "a")
+    sequence = ledger.state().sequence
+    target.start(f"sha256:{'b' * 64}", sequence)
+    target.share(f"sha256:{'b' * 64}", 50, sequence)
+    assert promote(ledger, target, "p2", "a", canary=watched(target)).repeated
+    assert (target.read()["live"][7], target.read()["share"]) == ("a", 0)
+
+
 # --- rolling back -------------------------------------------------------------------------------
 
 
@@ -224,13 +374,93 @@ def test_a_rollback_takes_back_what_has_not_ended(ledger: Ledger, target: FileTa
 # --- others -------------------------------------------------------------------------------------
 
 
+class Waiting:
+    """Time that passes while somebody waits, and a clock on the wall that may be wrong."""
+
+    def __init__(self, wall: datetime = NOW) -> None:
+        self.wall = wall
+        self.waited = 0.0
+
+    def options(self) -> dict[str, Any]:
+        times: dict[str, Any] = {"sleep": self.sleep, "clock": lambda: self.waited}
+        return {**times, "now": self.now, "abandoned_after_s": 20.0}
+
+    def sleep(self, seconds: float) -> None:
+        self.waited += seconds
+
+    def now(self) -> datetime:
+        return self.wall + timedelta(seconds=self.waited)
+
+
+@pytest.mark.parametrize("off", [timedelta(days=-1), timedelta(), timedelta(days=1)])
+def test_a_wrong_clock_takes_nothing_from_who_is_at_work(
+    ledger: Ledger, target: FileTarget, off: timedelta
+) -> None:
+    promote(ledger, target, "p1", "a")
+    ledger.append(intent("p2", "b", when=moment(NOW)))
+    time = Waiting(NOW + off)
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if time.waited == 2:
+            ledger.append(intent("p2", "b").model_copy(update={"kind": "promoted"}))
+
+    assert promote(ledger, target, "p3", "c", **{**time.options(), "sleep": sleep}).kind
+    assert story(ledger)[2:4] == ["intent p2 b", "promoted p2 b"]
+
+
+@pytest.mark.parametrize(
+    ("off", "waited"), [(timedelta(days=-1), 22), (timedelta(), 22), (timedelta(days=1), 4)]
+)
+def test_who_died_is_not_waited_for_for_ever_whatever_the_clock_says(
+    ledger: Ledger, target: FileTarget, off: timedelta, waited: int
+) -> None:
+    promote(ledger, target, "p1", "a")
+    ledger.append(intent("p2", "b", when=moment(NOW)))
+    time = Waiting(NOW + off)
+    promote(ledger, target, "p3", "c", **time.options())
+    assert time.waited == waited
+    assert story(ledger)[3] == "rolled_back p2 a"
+
+
+def test_each_promotion_that_is_waited_for_has_its_own_time(
+    ledger: Ledger, target: FileTarget
+) -> None:
+    promote(ledger, target, "p1", "a")
+    ledger.append(intent("p2", "b", when=moment(NOW)))
+    time = Waiting(NOW - timedelta(days=1))
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if time.waited == 16:  # another one was faster than us
+            ledger.append(intent("p2", "b").model_copy(update={"kind": "promoted"}))
+            ledger.append(intent("p4", "d", when=moment(NOW)))
+        if time.waited == 30:
+            ledger.append(intent("p4", "d").model_copy(update={"kind": "promoted"}))
+
+    promote(ledger, target, "p3", "c", **{**time.options(), "sleep": sleep})
+    assert story(ledger)[2:6] == ["intent p2 b", "promoted p2 b", "intent p4 d", "promoted p4 d"]
+
+
+def test_what_is_live_is_told_by_numbers_and_not_by_clocks(
+    ledger: Ledger, target: FileTarget
+) -> None:
+    tomorrow = Waiting(datetime.now(UTC) + timedelta(days=1))
+    promote(ledger, target, "p1", "a")
+    promote(ledger, target, "p2", "b", now=tomorrow.now)
+    again = promote(ledger, target, "p3", "b")
+    assert (again.repeated, again.written.entry.id) == (True, "p2")
+    now = history.live(ledger, "production", None)
+    assert (now.entry.id, now.entry.to[7]) == ("p2", "b")
+
+
 def test_an_abandoned_promotion_is_taken_back_and_fenced_off(
     ledger: Ledger, target: FileTarget
 ) -> None:
     promote(ledger, target, "p1", "a")
     abandoned = ledger.append(intent("p2", "b", when=HOUR_AGO))
     target.start(f"sha256:{'b' * 64}", abandoned.sequence)
-    ended = promote(ledger, target, "p3", "c", now=lambda: NOW)
+    ended = promote(ledger, target, "p3", "c", **Waiting().options())
     assert ended.kind == "promoted"
     assert story(ledger)[2:] == [
         "intent p2 b",
@@ -248,7 +478,7 @@ def test_a_promoter_that_slept_too_long_does_no_harm(ledger: Ledger, target: Fil
     def overtaken(step: str) -> None:
         if step == "switch":
             with ledger_at(ledger.remote, ledger.commands) as theirs:
-                later = release(theirs, target, now=lambda: datetime.now(UTC) + timedelta(days=1))
+                later = release(theirs, target, **Waiting(datetime.now(UTC)).options())
                 later.promote(intent("p3", "c"), is_older=lambda _: False)
 
     ended = promote(ledger, target, "p2", "b", told=overtaken)
@@ -295,7 +525,9 @@ def killed(folder: Path, step: str, verb: str, *arguments: str) -> None:
     ("verb", "step"),
     [
         *(("promote", step) for step in STEPS),
-        *(("roll back", step) for step in STEPS if step != "drill"),
+        *(("promote in steps", CANARY.format(percent)) for percent in (10, 50)),
+        *(("promote in steps", step) for step in STEPS),
+        *(("roll back", step) for step in STEPS if step not in {"drill", "hold"}),
     ],
 )
 def test_killed_at_every_step_and_resumed(
@@ -304,23 +536,53 @@ def test_killed_at_every_step_and_resumed(
     folder = target.path.parent
     promote(ledger, target, "p1", "a")
     promote(ledger, target, "p2", "b")
-    name, digit, end = ("p3", "c", "promoted") if verb == "promote" else ("r1", "a", "rolled_back")
+    goes_on = verb.startswith("promote")
+    name, digit, end = ("p3", "c", "promoted") if goes_on else ("r1", "a", "rolled_back")
     killed(folder, step, verb, name, digit)
     resumed = main(verb, str(folder), name, digit)
     assert resumed.kind == end
     assert story(ledger)[4:] == [f"intent {name} {digit}", f"{end} {name} {digit}"]
-    assert target.read()["live"][7] == digit
+    assert (target.read()["live"][7], target.read()["share"]) == (digit, 0)
     assert ledger.state().environment("production").pending is None
 
 
-@pytest.mark.parametrize("step", ["switch", "verify after", "end"])
+@pytest.mark.parametrize(
+    "step", ["canary 10 %", "canary 50 %", "switch", "verify after", "hold", "end"]
+)
 def test_killed_and_never_resumed(ledger: Ledger, target: FileTarget, step: str) -> None:
     promote(ledger, target, "p1", "a")
-    killed(target.path.parent, step, "promote", "p2", "b")
-    late = datetime.now(UTC) + timedelta(hours=1)
-    assert promote(ledger, target, "p3", "c", now=lambda: late).kind == "promoted"
+    killed(target.path.parent, step, "promote in steps", "p2", "b")
+    assert target.read()["share"] == {"canary 50 %": 10, "switch": 50}.get(step, 0)
+    late = Waiting(datetime.now(UTC) + timedelta(hours=1))
+    assert promote(ledger, target, "p3", "c", **late.options()).kind == "promoted"
     assert story(ledger)[2:4] == ["intent p2 b", "rolled_back p2 a"]
     assert target.read()["live"][7] == "c"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_git_server_that_is_gone_is_one_line_and_the_same_command_goes_on(
+    ledger: Ledger, target: FileTarget, commands: Commands, step: str
+) -> None:
+    server = GitDaemon(Path(ledger.remote))
+
+    def told(reached: str) -> None:
+        if reached == step:
+            server.stop()
+
+    with server, ledger_at(server.url, commands) as served:
+        promote(served, target, "p1", "a")
+        if step == "drill":  # nothing is written between it and the end
+            step = "end"
+        with pytest.raises(OutsideError, match="git://127") as caught:
+            promote(served, target, "p2", "b", told=told)
+        assert "\n" not in str(caught.value)
+        assert caught.value.exit_code == 4
+        server.start()
+        assert promote(served, target, "p2", "b").kind == "promoted"
+        assert story(served)[2:] == ["intent p2 b", "promoted p2 b"]
+        live = target.live()
+        assert live is not None
+        assert live.digest == served.state().environment("production").live
 
 
 def test_promoters_that_race_take_their_turns(ledger: Ledger, target: FileTarget) -> None:

@@ -5,6 +5,7 @@ Run as a program: `foreign_server.py PORT [FAULT ...]`.
 
 import json
 import os
+import random
 import signal
 import sys
 import threading
@@ -29,6 +30,10 @@ class Wrong(Exception):
     pass
 
 
+class Broken(Exception):
+    pass
+
+
 def answer(document: object) -> dict[str, object]:
     try:
         tensors = {one["name"]: one for one in document["inputs"]}  # type: ignore[index]
@@ -43,6 +48,8 @@ def answer(document: object) -> dict[str, object]:
         raise Wrong(f"not a request: {fault}") from fault
     if "half a bit" in FAULTS:
         data = [value * (1 + 1e-12) for value in data]
+    if "fails 2 %" in FAULTS and random.random() < 0.02:
+        raise Broken("the disk is full")
     if "other predictions" in FAULTS:
         data = [value + 1 for value in data]
     output = {"name": "twice", "datatype": "FP64", "shape": [len(data)], "data": data}
@@ -80,6 +87,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(0.005)
         try:
             self.reply(200, answer(json.loads(body)))
+        except Broken as fault:
+            self.reply(500, {"error": str(fault)})
         except (Wrong, ValueError) as fault:
             if "hangs up" in FAULTS:
                 self.close_connection = True
@@ -124,4 +133,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, end)
     if "deaf" in FAULTS:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "exits after a while" in FAULTS:
+        threading.Timer(20, os._exit, (1,)).start()
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

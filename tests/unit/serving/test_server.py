@@ -167,6 +167,8 @@ def test_metrics_count_answers_by_status(server: Served) -> None:
     assert f'ci_mlops_model_info{{digest="{server.digest}",model="small"' in text
     assert "ci_mlops_inference_duration_seconds_bucket" in text
     assert "process_resident_memory_bytes" in text
+    (held,) = (one for one in text.splitlines() if one.startswith("ci_mlops_model_resident"))
+    assert float(held.split()[-1]) > 2_000_000, "the model has a process of its own"
 
 
 def test_predictions_are_kept_a_line_a_row_without_what_is_left_out(server: Served) -> None:
