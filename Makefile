@@ -69,6 +69,7 @@ lock:
 	$(COMPILE) --python-version 3.11 --group dev -c requirements/runtime.txt -c requirements/serving.txt pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --python-version 3.11.5 requirements/deepchecks.in -o requirements/deepchecks.txt
 	$(COMPILE) --python-version 3.11 requirements/loaders.in -o requirements/loaders.txt
+	$(COMPILE) --python-version 3.11 requirements/mlflow.in -o requirements/mlflow.txt
 	$(COMPILE) --python-version 3.11 examples/loans/requirements.in -o examples/loans/requirements.txt
 
 clean:

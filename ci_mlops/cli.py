@@ -48,6 +48,9 @@ NOT_FOR_CHANGES = SECRETS | {
 }
 """What the code of a pull request, which a pickle may be, is not handed: tokens, and the files by
 which a step speaks to the steps after it."""
+MIRRORS_WAIT_S = 30.0
+"""How long a release that has ended waits for GitHub's limits, to write its mirrors."""
+SYNC_WAIT_S = 900.0
 
 
 def main(arguments: Sequence[str], environ: Environ) -> int:
@@ -612,6 +615,7 @@ def _promote(arguments: Namespace, environ: Environ) -> int:
                 again=arguments.again,
             )
         path = _config_path(arguments)
+        _mirror(arguments.environment, path, release.ledger, workflow=workflow, environ=environ)
         _tell(ended, intent, workflow=workflow, release=release, repository=repository, path=path)
     return _say_ended(ended, workflow, as_json=arguments.json, wanted="promoted")
 
@@ -646,6 +650,7 @@ def _rollback(arguments: Namespace, environ: Environ) -> int:
         )
         ended = release.roll_back(intent)
         path = _config_path(arguments)
+        _mirror(arguments.environment, path, release.ledger, workflow=workflow, environ=environ)
         _tell(ended, intent, workflow=workflow, release=release, repository=repository, path=path)
     return _say_ended(ended, workflow, as_json=arguments.json, wanted="rolled_back")
 
@@ -694,6 +699,36 @@ def _tell(
         faults = [f"nobody was told on GitHub: {fault}"]
     for one in faults:
         _warn(one, workflow)
+
+
+def _mirror(
+    environment: str, path: Path, ledger: "Ledger", *, workflow: "Workflow", environ: Environ
+) -> None:
+    """Write the mirrors of what the ledger says now; what cannot be written is only said."""
+    from ci_mlops import config
+    from ci_mlops.github import printable
+    from ci_mlops.release import mirrors
+
+    try:
+        loaded = config.load(path).config
+        found = mirrors.mirrors(
+            environment,
+            loaded.release[environment],
+            project=loaded.project,
+            workflow=workflow,
+            environ=environ,
+            max_wait_s=MIRRORS_WAIT_S,
+        )
+        synced = mirrors.sync(ledger, environment, found)
+    except Exception as fault:  # noqa: BLE001 - the release has ended, and stands
+        _warn(f"the mirrors of {environment} could not be written: {fault}", workflow)
+        return
+    for one in synced:
+        for said in one.said:
+            if said.changed:
+                print(f"   {one.mirror}: {printable(said.text)}", file=sys.stderr)
+        if one.fault:
+            _warn(f"{environment}: {one.mirror} could not be written: {one.fault}", workflow)
 
 
 def _warn(text: str, workflow: "Workflow") -> None:
@@ -791,6 +826,43 @@ def _render(arguments: Namespace, environ: Environ) -> int:
         memory_mb=environment.measured_memory(folder, digest),
     )
     print(render.render(arguments.flavour, version, settings), end="")
+    return 0
+
+
+def _ledger_sync(arguments: Namespace, environ: Environ) -> int:
+    from ci_mlops import config
+    from ci_mlops.errors import ConfigError
+    from ci_mlops.github import Workflow
+    from ci_mlops.release import mirrors
+    from ci_mlops.strict_yaml import did_you_mean
+
+    path, workflow = _config_path(arguments), Workflow.from_environ(environ)
+    loaded = config.load(path).config
+    name = arguments.environment
+    if name and name not in loaded.release:
+        raise ConfigError(
+            f"environment {name!r} is not below `release`{did_you_mean(name, loaded.release)}",
+            place=str(path),
+        )
+    synced: list[mirrors.Synced] = []
+    with _ledger(arguments, environ) as ledger:
+        for environment in [name] if name else loaded.release:
+            found = mirrors.mirrors(
+                environment,
+                loaded.release[environment],
+                project=loaded.project,
+                workflow=workflow,
+                environ=environ,
+                max_wait_s=SYNC_WAIT_S,
+            )
+            synced += mirrors.sync(ledger, environment, found, dry_run=arguments.dry_run)
+    if arguments.json:
+        print(json.dumps([one.plain() for one in synced], indent=1))
+    else:
+        print("\n".join(mirrors.lines(synced, dry_run=arguments.dry_run)))
+    for one in synced:
+        if one.fault:
+            raise one.fault
     return 0
 
 
@@ -973,6 +1045,7 @@ VERBS: Mapping[str, Callable[[Namespace, Environ], int]] = {
     "rollback": _rollback,
     "render": _render,
     "record": _record,
+    "ledger": _ledger_sync,
     "history": _history,
     "status": _status,
     "live": _live,

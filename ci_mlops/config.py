@@ -224,7 +224,28 @@ def _check_together(loaded: Loaded) -> None:
             place=f"{loaded.file}:1",
             remedy="Add a `model:` section with `path` and `task`",
         )
+    _check_mirrors(loaded)
     _check_monitors(loaded)
+
+
+def _check_mirrors(loaded: Loaded) -> None:
+    """Refuse a tag of no image, and one that two environments would both move."""
+    known: dict[object, str] = {}
+    for name, environment in loaded.config.release.items():
+        tag, mlflow = environment.mirrors.oci_tag, environment.mirrors.mlflow
+        repository = getattr(environment, "repository", None)
+        claims = {"oci_tag": (repository, tag)} if tag else {}
+        if mlflow:
+            claims["mlflow"] = (f"{mlflow.tracking_uri} {mlflow.model}", mlflow.alias or name)
+        for mirror, claim in claims.items():
+            path = f"release.{name}.mirrors.{mirror}"
+            fault = "tags images, and no `repository` of them is named" if claim[0] is None else ""
+            if claim in known:
+                fault = f"{known[claim]} has the same, and it can name what is live in one alone"
+            if fault:
+                place = f"{loaded.file}:{loaded.lines.get(path, 1)}"
+                raise ConfigError(f"{path}: {fault}", place=place)
+            known[claim] = name
 
 
 def _check_monitors(loaded: Loaded) -> None:

@@ -224,6 +224,20 @@ and of monitors. A run is kept once; what a pull request proposes is refused.
   ci-mlops record --evidence .mlops/monitors/production/evidence
 """,
     ),
+    "ledger": (
+        "bring every mirror of the ledger to what it says",
+        """\
+Mirrors say elsewhere what is live: GitHub Deployments, a tag of an OCI registry, an alias of
+MLflow, as `mirrors` of each environment in mlops.yml names them. A release writes them once its end
+stands in the ledger; sync writes them at any other time, after a fault or from nothing, and says
+what it changed. Where something outside refuses the others are written all the same, and the exit
+code is 4.
+
+  ci-mlops ledger sync
+  ci-mlops ledger sync production --dry-run
+  ci-mlops ledger sync --json | jq '.[].changed'
+""",
+    ),
     "history": (
         "list what was promoted and rolled back, the newest first",
         """\
@@ -527,6 +541,17 @@ FLAGS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("--image", {"metavar": "REF", "help": "default: the digest in `repository`"}),
     ),
     "record": (CONFIG, EVIDENCE, LEDGER),
+    "ledger": (
+        ("action", {"choices": ("sync",), "help": "sync: write the mirrors"}),
+        ("environment", {"nargs": "?", "help": "only of this environment"}),
+        CONFIG,
+        (
+            "--dry-run",
+            {"action": "store_true", "help": "say what would change, and change nothing"},
+        ),
+        LEDGER,
+        JSON,
+    ),
     "history": (
         ("environment", {"nargs": "?", "help": "only of this environment"}),
         ("--limit", {"type": int, "metavar": "N", "help": "so many at most (default: all)"}),

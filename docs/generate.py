@@ -28,6 +28,7 @@ from ci_mlops.release.settings import (
     CommandTargetSettings,
     DockerTargetSettings,
     KubernetesTargetSettings,
+    Mirrors,
     ProcessTargetSettings,
 )
 from ci_mlops.stages import STAGES
@@ -53,6 +54,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "retrain": RetrainSettings,
     "human": Human,
     "publish": PublishSettings,
+    "mirrors": Mirrors,
     "release-docker": DockerTargetSettings,
     "release-kubernetes": KubernetesTargetSettings,
     "release-process": ProcessTargetSettings,

@@ -143,6 +143,7 @@ MAY_WRITE = {
         for file in ("feedback.yml", "monitor.yml", "release.yml")
         for scope in ("contents", "issues", "pull-requests")
     ),
+    *((file, "deployments") for file in ("monitor.yml", "release.yml")),
     *(("dashboard.yml", scope) for scope in ("id-token", "pages")),
     *(("retrain.yml", scope) for scope in ("contents", "pull-requests")),
 }

@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,11 +15,13 @@ from ci_mlops.github.api import Api, RefusedError, segment
 RUNNER_LOGIN = "github-actions[bot]"
 ANNOTATIONS_A_REQUEST = 50
 """Source: GitHub docs, "REST API endpoints for check runs"."""
+DEPLOYMENTS_AT_ONCE = 100
 MAX_WORK_S = 10
 """GitHub ends a request after this time. Source: GitHub docs, "Best practices", timeouts."""
 MAX_FILE_BYTES = 1024 * 1024
 COMMENTS = "pull-requests: write"
 CHECKS = "checks: write"
+DEPLOYMENTS = "deployments: write"
 ISSUES = "issues: write"
 PULLS = "pull-requests: write"
 NOT_PERMITTED = "not permitted to create"
@@ -83,6 +86,36 @@ class HeadRepository(_Said):
 
     full_name: str
     owner: User
+
+
+DeploymentState = Literal[
+    "error", "failure", "inactive", "in_progress", "queued", "pending", "success"
+]
+
+
+class Deployment(_Said):
+    """Something that was deployed to an environment."""
+
+    id: int
+    payload: dict[str, Any] | str = ""
+
+
+class DeploymentStatus(_Said):
+    """How a deployment stands."""
+
+    state: DeploymentState
+
+
+class DeploymentRequest(BaseModel):
+    """What is to be told of a deployment."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ref: str
+    environment: str
+    task: str
+    description: str
+    payload: dict[str, Any]
 
 
 class WorkflowRun(_Said):
@@ -288,6 +321,44 @@ class Repository:
         path = self._path(f"/check-runs/{check}")
         body = _check(wanted, annotations)
         return _read(CheckRun, self.api.send("PATCH", path, body, needs=CHECKS))
+
+    # --- deployments ----------------------------------------------------------------------------
+
+    def deployments(self, environment: str, task: str, *, sha: str = "") -> list[Deployment]:
+        """Return the newest deployments of a task, or every one of a commit."""
+        query = {"environment": environment, "task": task, **({"sha": sha} if sha else {})}
+        found = self.api.pages(self._path("/deployments"), needs=DEPLOYMENTS, query=query)
+        return [
+            _read(Deployment, one) for one in islice(found, None if sha else DEPLOYMENTS_AT_ONCE)
+        ]
+
+    def create_deployment(self, wanted: DeploymentRequest) -> Deployment:
+        """Tell of a deployment that others have made. Raises LostError when it may be told.
+
+        By default GitHub would merge the main branch into the ref first, and refuse where a check
+        of the commit has not passed.
+        """
+        body = {**wanted.model_dump(), "auto_merge": False, "required_contexts": []}
+        made = self.api.send("POST", self._path("/deployments"), body, needs=DEPLOYMENTS)
+        return _read(Deployment, made)
+
+    def deployment_state(self, deployment: int) -> DeploymentState | None:
+        """Return a deployment's newest state; None where none was told."""
+        path = self._path(f"/deployments/{deployment}/statuses")
+        found = self.api.get(path, needs=DEPLOYMENTS, query={"per_page": 1})
+        return _read(DeploymentStatus, found[0]).state if found else None
+
+    def set_deployment_state(
+        self, deployment: int, state: DeploymentState, *, description: str, log_url: str
+    ) -> None:
+        """Tell how a deployment stands, and of no other one. Raises LostError when it may be told.
+
+        By default GitHub would call others of the environment inactive.
+        """
+        path = self._path(f"/deployments/{deployment}/statuses")
+        body = {"state": state, "description": description, "auto_inactive": False}
+        body |= {"log_url": log_url} if log_url else {}
+        self.api.send("POST", path, body, needs=DEPLOYMENTS)
 
     # --- pull requests, runs, artifacts -----------------------------------------------------------
 

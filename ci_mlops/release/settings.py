@@ -39,6 +39,32 @@ class OnRollback(Value):
     """A pull request that reverts the commit whose release was undone."""
 
 
+class MlflowMirror(Value):
+    """An alias of a registered model in MLflow, moved to the version of what is live."""
+
+    model: Annotated[str, Field(pattern=r"^[^/:'\"\x00-\x1f]{1,256}$")]
+    """The registered model."""
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")] | None = None
+    """The alias; default: the environment's name."""
+    tracking_uri: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    """The server, such as `https://mlflow.example.org`; default: MLFLOW_TRACKING_URI."""
+    create_version: bool = False
+    """Where no version carries the tag of what is live, make one, which names it and holds no
+    model. Otherwise that is a fault."""
+
+
+class Mirrors(Value):
+    """Copies of what the ledger says, written after it; `ci-mlops ledger sync` rebuilds them."""
+
+    github_deployments: bool = True
+    """A deployment for each promotion and rollback, where GITHUB_REPOSITORY and GITHUB_TOKEN are
+    set, as in a workflow."""
+    oci_tag: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$")] | None = None
+    """A tag in `repository` that names the image that is live, such as `production`."""
+    mlflow: MlflowMirror | None = None
+    """An alias in MLflow's model registry."""
+
+
 class EnvironmentRules(Value):
     """How a release into an environment is verified, and how long it may take."""
 
@@ -55,6 +81,8 @@ class EnvironmentRules(Value):
     than the hold, and the steps of a canary, each watched twice at the most."""
     on_rollback: OnRollback = OnRollback()
     """What a rollback opens on GitHub."""
+    mirrors: Mirrors = Mirrors()
+    """Where else it stands what is live."""
 
     @property
     def watched_minutes(self) -> float:

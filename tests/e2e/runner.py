@@ -2,9 +2,9 @@
 
 What act does not emulate (permissions, trigger filters, concurrency) is checked on the files
 themselves and refused by the fake API. Its own artifact server does not speak to upload-artifact
-(nektos/act#6021), and `uses: $/…` is unknown to it: both are replaced in a copy. All jobs of a
-machine share one copy of each action, which act writes anew under those that still run it: so
-jobs, and those of a matrix, run one after another.
+(nektos/act#6021), and `uses: $/…` and `environment.deployment` (act 0.2.89) are unknown to it: they
+are replaced in a copy. All jobs of a machine share one copy of each action, which act writes anew
+under those that still run it: so jobs, and those of a matrix, run one after another.
 """
 
 import json
@@ -198,5 +198,6 @@ def _copy_ourselves(target: Path) -> None:
     for file in target.rglob("*.yml"):
         text = file.read_text(encoding="utf-8")
         text = re.sub(r"uses: \$(/\S*)", rf"uses: {REPOSITORY}\1@SELF", text)
+        text = re.sub(r"\n +deployment: false.*", "", text)
         text = text.replace("strategy:\n", "strategy:\n      max-parallel: 1\n")
         file.write_text(text, encoding="utf-8")

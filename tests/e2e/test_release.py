@@ -123,6 +123,13 @@ def test_a_merge_is_released_and_rolled_back(
     (told,) = world.own_comments()
     assert "production: rolled back: a complaint" in told
     assert len(world.issues) == 1
+    of = {one["id"]: one["payload"]["ci_mlops"]["id"] for one in world.deployments}
+    assert {of[one["deployment"]]: one["state"] for one in world.deployment_statuses} == {
+        "run-1-production": "inactive",
+        "run-2-production": "inactive",
+        "comment-55": "success",
+    }
+    assert len(of) == 3
     assert world.violations == []
     monkeypatch.chdir(released.path)
     assert main(("live", "production"), clean_environ()) == 0
@@ -140,7 +147,7 @@ def test_a_pull_request_can_release_nothing(
     released: Repo, github: FakeGitHub, tmp_path: Path
 ) -> None:
     text = (released.path / ".github/workflows/mlops-release.yml").read_text(encoding="utf-8")
-    changed = text.replace("push:\n    branches: [main]", "pull_request:")
+    changed = text.replace("push: { branches: [main] }", "pull_request:")
     released.commit({".github/workflows/mlops-release.yml": changed, "note.txt": "1"})
     runner = Runner(home=tmp_path / "runner")
     ran = release(released, runner, github, run_id=1, event="pull_request")

@@ -600,6 +600,8 @@ def _create_deployment(world: World, values: Mapping[str, str], _: Any, body: An
         raise Refusal(409, "Conflict merging main into the deployment's ref")
     if "required_contexts" not in body:
         raise Refusal(409, "Conflict: Commit status checks failed")
+    if body["ref"] in world.unknown:
+        raise Refusal(422, f"No ref found for: {body['ref']}")
     kept = {key: body.get(key) for key in ("ref", "description", "payload")}
     made = {
         "id": world.new_id(),

@@ -124,6 +124,8 @@ class World:
     workflows: dict[str, list[str]] = field(default_factory=dict)
     """Inputs of the workflows with `workflow_dispatch` on the default branch, by file name."""
     dispatches: list[dict[str, Any]] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
+    """Commits that nobody has pushed, so that they cannot be deployed."""
     deployments: list[dict[str, Any]] = field(default_factory=list)
     deployment_statuses: list[dict[str, Any]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -158,7 +160,7 @@ class World:
 
     def state(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
-        document = asdict(self)
+        document = {**asdict(self), "unknown": sorted(self.unknown)}
         for artifact in document["artifacts"]:
             artifact["data"] = len(artifact["data"])
         return document

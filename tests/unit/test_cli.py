@@ -7,6 +7,10 @@ import pytest
 
 from ci_mlops import cli
 from ci_mlops.__main__ import main
+from ci_mlops.command import Commands
+from ci_mlops.github import Workflow
+from ci_mlops.release import mirrors
+from ci_mlops.release.ledger import Ledger
 from tests.conftest import Repo, clean_environ
 from tests.project import data_csv
 
@@ -124,3 +128,40 @@ def test_what_main_was_judged_to_be_is_recorded_and_drawn(
     page = Path("page.html").read_text(encoding="utf-8")
     assert "one: runs on main" in page
     assert "data · " in page
+
+
+RELEASED = "release: {production: {target: command, command: ./deploy}}\n"
+
+
+def test_no_fault_of_a_mirror_changes_how_a_release_ended(
+    project: Repo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither what something outside refuses, nor a bug of ours."""
+    project.commit({"mlops.yml": MLOPS_YML + RELEASED})
+    environ = clean_environ({"GITHUB_ACTIONS": "true"})
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(mirrors, "sync", broken)
+    kept = Ledger(remote=str(project.path), folder=project.path, commands=Commands(environ=environ))
+    workflow = Workflow.from_environ(environ)
+    cli._mirror("production", Path("mlops.yml"), kept, workflow=workflow, environ=environ)
+    assert capsys.readouterr().err == (
+        "::warning::the mirrors of production could not be written: oh\n"
+    )
+    assert main(["ledger", "sync"], environ) == 3, "asked for alone, a bug is one"
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_ledger_sync_without_an_environment_or_a_mirror(
+    project: Repo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("ledger", "sync") == 0
+    assert capsys.readouterr().out == "No environment has a mirror.\n"
+    project.commit({"mlops.yml": MLOPS_YML + RELEASED})
+    assert run("ledger", "sync", "production", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["left_out"] == ["GITHUB_REPOSITORY and GITHUB_TOKEN are not set"]
+    assert run("ledger", "sync", "prodution") == 2
+    assert 'did you mean "production"' in capsys.readouterr().err

@@ -70,6 +70,36 @@ def test_a_stage_that_judges_a_model_needs_one() -> None:
         config.parse(text, "mlops.yml")
 
 
+IMAGES = "{target: docker, port: 1, repository: r.example.org/loans, mirrors: {oci_tag: live}}"
+ALIAS = "{target: process, port: 1, mirrors: {mlflow: {model: loans, alias: live}}}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "fault"),
+    [
+        (IMAGES, IMAGES, "two.mirrors.oci_tag: one has the same"),
+        (ALIAS, ALIAS, "two.mirrors.mlflow: one has the same"),
+        (IMAGES, ALIAS, ""),
+        (ALIAS, ALIAS.replace(", alias: live", ""), ""),
+        (IMAGES.replace("repository: r.example.org/loans, ", ""), ALIAS, "one.mirrors.oci_tag: ta"),
+        (
+            ALIAS.replace("mlflow: {model: loans, alias: live}", "oci_tag: x"),
+            ALIAS,
+            "one.mirrors.o",
+        ),
+    ],
+)
+def test_a_mirror_says_what_is_live_in_one_environment(one: str, other: str, fault: str) -> None:
+    text = f"{GOOD}release:\n  one: {one}\n  two: {other}\n"
+    if not fault:
+        config.parse(text, "mlops.yml")
+        return
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, "mlops.yml")
+    line = text.splitlines().index(f"  {fault[:3]}: {one if fault.startswith('one') else other}")
+    assert str(caught.value).startswith(f"mlops.yml:{line + 1}: release.{fault}")
+
+
 def test_a_hold_that_others_would_not_wait_for_is_refused() -> None:
     release = "release:\n  production:\n    target: command\n    command: deploy\n"
     held = f"{GOOD}{release}    hold_minutes: 30\n"
