@@ -304,7 +304,8 @@ class DockerTarget:
             "status": "created",
         }
         for left in client.containers.list(all=True, filters=unfinished, ignore_removed=True):
-            left.remove(force=True)
+            with contextlib.suppress(APIError):  # somebody else clears it away
+                left.remove(force=True)
         made = client.containers.create(
             self.docker.image(self.settings.proxy).digest,
             entrypoint=["haproxy", "-W", "-db", "-f", f"{FOLDER}/{CONFIG}"],
