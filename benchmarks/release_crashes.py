@@ -266,9 +266,10 @@ def rounds(site: Site, digests: list[str], kills: int, within_s: float) -> dict[
         verb, step = named.pop() if named else (random.choice(("promote", "rollback")), "")
         digest = wrong if number % 7 == 0 else sound[number % len(sound)]
         words = (verb, name, digest)
+        at_random = not step
         while True:
             process = subprocess.Popen([*command, *words, step])
-            if not step and killed < kills:
+            if at_random and killed < kills:
                 try:
                     process.wait(random.uniform(0, span))
                 except subprocess.TimeoutExpired:

@@ -355,10 +355,10 @@ def first_line(fault: Exception) -> str:
 
 def _hang_up(held: Any) -> None:
     """End a connection that the SDK took over; it keeps what has to be closed to itself."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # a pipe to ssh knows no shutdown
         getattr(held, "_sock", held).shutdown(socket.SHUT_RDWR)
     with contextlib.suppress(OSError):
-        held._response.close()  # noqa: SLF001
+        getattr(held, "_response", held).close()
 
 
 def is_root(user: str) -> bool:

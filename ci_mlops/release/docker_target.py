@@ -76,7 +76,7 @@ frontend clients
 """
 BACKEND = """\
 backend {slot}
-    server one {name}:{port} resolvers docker init-addr last,libc,none
+    server one {name}:{port} resolvers docker resolve-prefer ipv4 init-addr last,libc,none
 """
 NOBODY = "nobody.invalid"
 
@@ -341,7 +341,8 @@ class DockerTarget:
             "status": "created",
         }
         for left in client.containers.list(all=True, filters=unfinished, ignore_removed=True):
-            left.remove(force=True)
+            with contextlib.suppress(APIError):  # somebody else clears it away
+                left.remove(force=True)
         made = client.containers.create(
             self.docker.image(self.settings.proxy).digest,
             entrypoint=["haproxy", "-W", "-db", "-f", f"{FOLDER}/{CONFIG}"],

@@ -1,5 +1,7 @@
 """The one place that catches: one line, the right exit code, help that teaches."""
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -61,6 +63,18 @@ def test_a_bug_of_ours_shows_versions_and_where_to_report(
     assert "ZeroDivisionError: oops" in errors
     assert "issues/new" in errors
     assert f"Python {sys.version_info.major}" in errors
+
+
+def test_a_full_disk_is_one_line_and_no_bug_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/kept/run.json")
+    assert _raise(full, monkeypatch) == 4
+    errors = capsys.readouterr().err
+    assert errors == (
+        "error: /kept/run.json: No space left on device. Make room, and run it again\n"
+    )
+    assert _raise(OSError(errno.EBADF, "oops"), monkeypatch) == 3
 
 
 @pytest.mark.parametrize(

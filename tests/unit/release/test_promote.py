@@ -198,6 +198,34 @@ def test_seeing_nothing_is_no_success(ledger: Ledger, target: FileTarget) -> Non
     assert (ended.kind, ended.written.entry.reason) == ("rolled_back", "nothing was seen of it")
 
 
+def test_what_another_process_brought_to_its_end_is_not_taken_back(
+    ledger: Ledger, target: FileTarget
+) -> None:
+    def verify(_: Slot, phase: Phase) -> list[Check]:
+        with ledger_at(ledger.remote, ledger.commands) as theirs:
+            promote(theirs, target, "p1", "a")
+        return [Check(name="predictions", outcome="failed", message=f"{phase}: no answer")]
+
+    assert promote(ledger, target, "p1", "a", verify=verify).kind == "promoted"
+    assert story(ledger) == ["intent p1 a", "promoted p1 a"]
+    assert target.live() == Slot(digest=f"sha256:{'a' * 64}", url="front")
+
+
+def test_the_way_back_does_not_wait_for_the_ledger(
+    ledger: Ledger, target: FileTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(ledger, target, "p1", "a")
+
+    def verify(slot: Slot, phase: Phase) -> list[Check]:
+        if phase == "after":
+            monkeypatch.setattr(ledger, "remote", f"{ledger.remote}.gone")
+        return bad_if("b", ["after"])(slot, phase)  # type: ignore[no-any-return]
+
+    with pytest.raises(OutsideError, match="gone"):
+        promote(ledger, target, "p2", "b", verify=verify)
+    assert target.read()["live"][7] == "a"
+
+
 def test_a_servers_own_words_cannot_harm_the_ledger(ledger: Ledger, target: FileTarget) -> None:
     promote(ledger, target, "p1", "a")
 
