@@ -105,6 +105,11 @@ class KubernetesTarget:
         )
         return round(100 * counts[0] / sum(counts))
 
+    def own(self, digest: str) -> str:
+        """Return where a version's own Service answers; empty where there is none."""
+        version = self._named(digest)
+        return f"{self.proxy}/{version.name}" if self._deployment(version) else ""
+
     def switch(self, digest: str, fence: int) -> Slot:
         """Let the Service select a version, and it alone; see `target.Target`."""
         version = self._named(digest)

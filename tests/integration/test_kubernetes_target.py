@@ -176,7 +176,8 @@ def test_requests_are_shared_by_the_pods_of_two_versions(
         front = target.switch(images[0], 30)
         with pytest.raises(OutsideError, match="there is no Deployment"):
             target.share(other_image, 10, 30)
-        target.start(other_image, 31)
+        assert target.own(other_image) == ""
+        assert target.start(other_image, 31).url == target.own(other_image)
         with Asking(front.url) as asking:
             assert target.share(other_image, 10, 31) == 33, "one pod beside two"
             assert target.live() == front, "the former version is live until the switch"
