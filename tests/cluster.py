@@ -217,9 +217,34 @@ class _Cluster:
             f"--cert-dir={self.folder}/pki",
             "--hostname-override=node",
             "--container-runtime=docker",
-            "--network-plugin=",
+            "--network-plugin=cni",
+            f"--cni-conf-dir={self._network()}",
+            "--cni-bin-dir=/usr/lib/cni,/opt/cni/bin",
+            f"--cni-cache-dir={self.folder}/cni-cache",
             f"--pod-infra-container-image={PAUSE_IMAGE}",
         )
+
+    def _network(self) -> Path:
+        """Write how pods are connected: by a bridge of this cluster's own."""
+        bridge = f"mlops{self.port}"
+        config = {
+            "cniVersion": "0.3.1",
+            "name": "test",
+            "type": "bridge",
+            "bridge": bridge,
+            "isGateway": True,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": f"10.214.{self.port % 256}.0/24"}]],
+                "dataDir": f"{self.folder}/addresses",
+            },
+        }
+        folder = self.folder / "cni"
+        folder.mkdir()
+        (folder / "test.conf").write_text(json.dumps(config))
+        end = ["ip", "link", "delete", bridge]
+        self.stack.callback(subprocess.run, end, check=False, capture_output=True)
+        return folder
 
     def _program(self, name: str, *flags: str) -> "subprocess.Popen[bytes]":
         return self._run(name, [str(PROGRAMS / name), *flags])
