@@ -246,6 +246,12 @@ def test_a_version_is_started_with_as_many_pods_as_it_relieves(
     with targeted(kubeconfig, registry, max_replicas=2) as target:
         target.start(images[0], 50)
         target.switch(images[0], 50)
+        named = target._named(images[0])
+        (pod,) = target._pods(named)
+        target.memory_mb = lambda _: None  # the run that measured it is no longer at hand
+        target.start(images[0], 50)
+        (same,) = target._pods(named)
+        assert same["metadata"]["uid"] == pod["metadata"]["uid"], "what runs is not started anew"
 
         def grown(deployment: dict[str, Any]) -> None:
             deployment["spec"]["replicas"] = 2  # as the autoscaler does under load
