@@ -116,9 +116,11 @@ def main() -> int:
         "failed requests": len(traffic.failed),
         "answers of a wrong candidate": traffic.wrong,
         "rollback to running pods, median s": round(statistics.median(warm), 2),
+        "rollback to running pods, worst s": round(max(warm), 2),
         "rollback to pods that are started, median s": round(statistics.median(cold), 2),
-        "rollback, median s": round(statistics.median(warm + cold), 2),
-        "rollback, worst s": round(max(warm + cold), 2),
+        "rollback to pods that are started, worst s": round(max(cold), 2),
+        "processors": os.cpu_count(),
+        "processes that wanted one, mean of 15 minutes": round(os.getloadavg()[2], 1),
     }
     for what, value in figures.items():
         print(f"{what:45} {value}")

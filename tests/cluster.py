@@ -57,16 +57,17 @@ def running(folder: Path, base: str) -> Iterator[Path]:
         engine = stack.enter_context(contextlib.closing(docker.from_env()))
         (folder / "Dockerfile").write_text(PAUSE, encoding="utf-8")
         engine.images.build(path=str(folder), buildargs={"BASE": base}, tag=PAUSE_IMAGE, rm=True)
-        stack.callback(_remove_containers, engine)
         stack.callback(_unmount, folder)
-        cluster = _Cluster(folder, stack)
+        cluster = _Cluster(folder, stack, engine)
         cluster.start()
         yield cluster.kubeconfig
 
 
 class _Cluster:
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self.folder, self.stack = folder, stack
+    def __init__(
+        self, folder: Path, stack: contextlib.ExitStack, engine: docker.DockerClient
+    ) -> None:
+        self.folder, self.stack, self.engine = folder, stack, engine
         self.kubeconfig = folder / "kubeconfig"
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
@@ -99,8 +100,13 @@ class _Cluster:
         )
         why_not = self._no_kubelet()
         if why_not:
-            stand_in = Path(__file__).with_name("stand_in_kubelet.py")
-            self._run("stand-in", [sys.executable, str(stand_in), str(self.kubeconfig)])
+            network = self.engine.networks.create(f"ci-mlops-test-cluster-{self.port}")
+            self.stack.callback(network.remove)
+            label = f"io.ci-mlops.cluster={self.kubeconfig}"
+            self.stack.callback(_remove_containers, self.engine, label)
+            stand_in = str(Path(__file__).with_name("stand_in_kubelet.py"))
+            given = [str(self.kubeconfig), str(network.name)]
+            self._run("stand-in", [sys.executable, stand_in, *given])
             self._wait(NODE, _is_ready)
         TOLD.append(f"{STAND_IN}: {why_not}" if why_not else REAL)
 
@@ -109,6 +115,7 @@ class _Cluster:
         wanted = os.environ.get("CI_MLOPS_TEST_KUBELET", "")
         if wanted == "no":
             return "CI_MLOPS_TEST_KUBELET=no"
+        self.stack.callback(_remove_containers, self.engine, "io.kubernetes.pod.name")
         kubelet = self._kubelet()
         try:
             self._wait(NODE, _is_ready, needs=kubelet)
@@ -217,9 +224,34 @@ class _Cluster:
             f"--cert-dir={self.folder}/pki",
             "--hostname-override=node",
             "--container-runtime=docker",
-            "--network-plugin=",
+            "--network-plugin=cni",
+            f"--cni-conf-dir={self._network()}",
+            "--cni-bin-dir=/usr/lib/cni,/opt/cni/bin",
+            f"--cni-cache-dir={self.folder}/cni-cache",
             f"--pod-infra-container-image={PAUSE_IMAGE}",
         )
+
+    def _network(self) -> Path:
+        """Write how pods are connected: by a bridge of this cluster's own."""
+        bridge = f"mlops{self.port}"
+        config = {
+            "cniVersion": "0.3.1",
+            "name": "test",
+            "type": "bridge",
+            "bridge": bridge,
+            "isGateway": True,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": f"10.214.{self.port % 256}.0/24"}]],
+                "dataDir": f"{self.folder}/addresses",
+            },
+        }
+        folder = self.folder / "cni"
+        folder.mkdir()
+        (folder / "test.conf").write_text(json.dumps(config))
+        end = ["ip", "link", "delete", bridge]
+        self.stack.callback(subprocess.run, end, check=False, capture_output=True)
+        return folder
 
     def _program(self, name: str, *flags: str) -> "subprocess.Popen[bytes]":
         return self._run(name, [str(PROGRAMS / name), *flags])
@@ -264,8 +296,8 @@ def _is_ready(told: str) -> bool:
     return '"type":"Ready","status":"True"' in told
 
 
-def _remove_containers(engine: docker.DockerClient) -> None:
-    for one in engine.containers.list(all=True, filters={"label": "io.kubernetes.pod.name"}):
+def _remove_containers(engine: docker.DockerClient, label: str) -> None:
+    for one in engine.containers.list(all=True, filters={"label": label}):
         with contextlib.suppress(docker.errors.APIError):  # its kubelet was about to remove it
             one.remove(force=True)
 

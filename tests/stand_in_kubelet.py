@@ -1,6 +1,6 @@
 """A stand-in for the kubelet, where none can run: what a node is told becomes containers of Docker.
 
-Run as a program: `stand_in_kubelet.py KUBECONFIG`. It says that the node is ready, starts the first
+Run as a program: `stand_in_kubelet.py KUBECONFIG NETWORK`. It says that the node is ready, starts the first
 container of each pod that was bound to it, asks its readiness probe, and ends it with its preStop
 and its grace. It knows nothing of restarts, liveness, shares of processors or networks of pods:
 what holds beside it has yet to be seen beside a real kubelet.
@@ -100,7 +100,8 @@ class Pod:
             engine.images.pull(self.spec.image),
             self.spec.args,
             detach=True,
-            labels={"io.kubernetes.pod.name": self.name},
+            labels={"io.ci-mlops.cluster": sys.argv[1]},
+            network=sys.argv[2],
             environment={one.name: one.value for one in self.spec.env or ()},
             read_only=bool(confined and confined.read_only_root_filesystem),
             cap_drop=["ALL"],
@@ -115,7 +116,7 @@ class Pod:
         container.reload()
         state = container.attrs["State"]
         if container.status == "running":
-            address = container.attrs["NetworkSettings"]["IPAddress"]
+            address = container.attrs["NetworkSettings"]["Networks"][sys.argv[2]]["IPAddress"]
             self.tell(
                 {"running": {"startedAt": state["StartedAt"]}},
                 address=address,

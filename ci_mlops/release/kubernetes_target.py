@@ -8,7 +8,7 @@ requests are shared it selects the pods of two versions, and how many there are 
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ci_mlops.containers import Docker
@@ -106,8 +106,9 @@ class KubernetesTarget:
         return round(100 * counts[0] / sum(counts))
 
     def own(self, digest: str) -> str:
-        """Return where a version's own Service answers; see `target.Target`."""
-        return f"{self.proxy}/{self._named(digest).name}"
+        """Return where a version's own Service answers; empty where there is none."""
+        version = self._named(digest)
+        return f"{self.proxy}/{version.name}" if self._deployment(version) else ""
 
     def switch(self, digest: str, fence: int) -> Slot:
         """Let the Service select a version, and it alone; see `target.Target`."""
@@ -145,15 +146,23 @@ class KubernetesTarget:
     # --- versions -------------------------------------------------------------------------------
 
     def _version(self, digest: str) -> Version:
-        """Return a version whose image is in the repository, named by the registry's digest."""
+        """Return a version whose image is in the repository, named by the registry's digest.
+
+        One whose pods run stays as it is: to go back to it must not depend on a registry, nor start
+        its pods anew because its memory was measured in a run that is no longer at hand.
+        """
+        named = self._named(digest)
+        found = self._deployment(named)
+        if found is not None and (found.get("status") or {}).get("availableReplicas"):
+            (container,) = found["spec"]["template"]["spec"]["containers"]
+            memory_mb = manifests.measured_mb(container) or self.memory_mb(digest)
+            return replace(named, image=container["image"], memory_mb=memory_mb)
         tag = digest.removeprefix("sha256:")
         repository = self.settings.repository
         if self.builder.has(digest):
             self.builder.push(digest, repository, tag)
-        return Version(
-            front=self.front,
-            namespace=self.settings.namespace,
-            digest=digest,
+        return replace(
+            named,
             image=f"{repository}@{self.builder.manifest_digest(repository, tag)}",
             memory_mb=self.memory_mb(digest),
         )

@@ -25,6 +25,8 @@ OURS = {
 }
 HOST = "kubernetes.io/hostname"
 DEFAULT_MEMORY_MB = 512
+HEADROOM = 1.5
+"""Times the measured memory that is requested."""
 ENDPOINTS_S = 3
 """How long a pod that is to end still answers, until every client knows."""
 GRACE_S = 60
@@ -106,7 +108,8 @@ def deployment(
 
 def pod(version: Version, settings: KubernetesTargetSettings) -> Manifest:
     """Return what a pod of a version runs."""
-    memory = settings.memory_mb or round(1.5 * (version.memory_mb or DEFAULT_MEMORY_MB / 1.5))
+    measured = version.memory_mb or DEFAULT_MEMORY_MB / HEADROOM
+    memory = settings.memory_mb or round(HEADROOM * measured)
     environment = {"CI_MLOPS_LOG": "-"} if settings.log_predictions else {}
     container = {
         "name": "model",
@@ -295,6 +298,13 @@ def deadline_s(settings: KubernetesTargetSettings) -> int:
 def at_most(settings: KubernetesTargetSettings) -> int:
     """Return how many pods a version may have."""
     return max(settings.replicas, settings.max_replicas)
+
+
+def measured_mb(container: Manifest) -> float | None:
+    """Return the memory that a container of ours was made for; None where somebody changed it."""
+    requested = container["resources"]["requests"]["memory"]
+    megabytes = requested.removesuffix("M")
+    return int(megabytes) / HEADROOM if megabytes.isdecimal() and megabytes != requested else None
 
 
 def pods_for(percent: int, beside: int, most: int) -> int:

@@ -176,7 +176,8 @@ def test_requests_are_shared_by_the_pods_of_two_versions(
         front = target.switch(images[0], 30)
         with pytest.raises(OutsideError, match="there is no Deployment"):
             target.share(other_image, 10, 30)
-        target.start(other_image, 31)
+        assert target.own(other_image) == ""
+        assert target.start(other_image, 31).url == target.own(other_image)
         with Asking(front.url) as asking:
             assert target.share(other_image, 10, 31) == 33, "one pod beside two"
             assert target.live() == front, "the former version is live until the switch"
@@ -245,6 +246,12 @@ def test_a_version_is_started_with_as_many_pods_as_it_relieves(
     with targeted(kubeconfig, registry, max_replicas=2) as target:
         target.start(images[0], 50)
         target.switch(images[0], 50)
+        named = target._named(images[0])
+        (pod,) = target._pods(named)
+        target.memory_mb = lambda _: None  # the run that measured it is no longer at hand
+        target.start(images[0], 50)
+        (same,) = target._pods(named)
+        assert same["metadata"]["uid"] == pod["metadata"]["uid"], "what runs is not started anew"
 
         def grown(deployment: dict[str, Any]) -> None:
             deployment["spec"]["replicas"] = 2  # as the autoscaler does under load

@@ -122,6 +122,16 @@ def test_memory_is_what_is_given_or_measured_or_a_default(
     assert container["resources"]["requests"]["memory"] == wanted
 
 
+@pytest.mark.parametrize("measured", [20.0, 100.4, 341.1, 1999.9])
+def test_memory_that_was_measured_can_be_read_back(measured: float) -> None:
+    (made,) = manifests.pod(replace(VERSION, memory_mb=measured), settings())["containers"]
+    read = manifests.measured_mb(made)
+    (again,) = manifests.pod(replace(VERSION, memory_mb=read), settings())["containers"]
+    assert again == made
+    made["resources"]["requests"]["memory"] = "1Gi"
+    assert manifests.measured_mb(made) is None
+
+
 def test_never_fewer_pods_than_were_asked_for() -> None:
     slow = VerifySettings(ready_within_s=75)
     spec = manifests.deployment(VERSION, settings(replicas=3, verify=slow))["spec"]
