@@ -122,6 +122,7 @@ def measured(release: Release, steps: Steps, images: dict[str, str], rounds: int
     for number in range(rounds):
         steps.version = "12"[(number + 1) % 2]
         ends.append(tests.promote(release, f"p{number}", images[steps.version]).kind)
+        print(ends[-1], steps.counts, len(traffic.failed), "failed", file=sys.stderr, flush=True)
     counts = {percent: tuple(both) for percent, both in steps.counts.items()}
     seconds, failed, requests = list(steps.seconds), len(traffic.failed), len(traffic.versions)
     figures: dict[str, Any] = {
