@@ -1,10 +1,12 @@
 """Canaries on a Docker host behind HAProxy, under requests that never pause.
 
 Sound candidates, and ones that go wrong once clients ask them, are promoted by 10, 50 and 100 %.
-The share that clients measure, failed requests and seconds of a step are counted. Goals: shares
-within what chance gives, no failed request in a sound candidate's canary, no other one promoted.
+The share that clients measure, failed requests and seconds of a step are counted. Then promoters
+are killed with -9 at random moments of a canary, and the same command goes on. Goals: shares within
+what chance gives, no failed request but those of faulty candidates, none of these promoted, and
+after each kill one end, with the ledger, the target and what clients get at one.
 
-    python -m benchmarks.canary [--rounds 5] [--seconds 6]
+    python -m benchmarks.canary [--rounds 5] [--seconds 6] [--kills 8]
 
 It needs a Docker daemon and the images that `pytest tests/integration/test_canary.py` makes.
 """
@@ -13,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -74,6 +77,8 @@ def main() -> int:
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--rounds", type=int, default=5)
     flags.add_argument("--seconds", type=float, default=6.0)
+    flags.add_argument("--kills", type=int, default=8)
+    flags.add_argument("--seed", type=int, default=7)
     flags.add_argument("--output", type=Path, default=RESULTS)
     chosen = flags.parse_args()
     with contextlib.ExitStack() as stack:
@@ -92,13 +97,23 @@ def main() -> int:
         release.told = steps.told
         with traffic:
             figures = measured(release, steps, images, chosen.rounds)
+            likely = all(tests.within(*steps.counts[percent], percent) for percent in (10, 50))
+            dice = random.Random(chosen.seed)
+            lost = sum(killed(release, steps, images, n, dice) for n in range(chosen.kills))
+        figures |= {"killed at a random moment, and resumed": chosen.kills, "of these astray": lost}
+        figures["failed requests, kills"] = len(traffic.failed) - figures.pop("failed before kills")
     for what, value in figures.items():
         print(f"{what:45} {value}")
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    likely = all(tests.within(*steps.counts[percent], percent) for percent in (10, 50))
-    failed = figures["failed requests, sound candidates"] or figures["faulty candidates promoted"]
-    return int(bool(failed) or not likely or figures["promoted"] != chosen.rounds)
+    wrong = [
+        figures["failed requests, sound candidates"],
+        figures["failed requests, kills"],
+        figures["faulty candidates promoted"],
+        lost,
+        chosen.rounds - figures["promoted"],
+    ]
+    return int(any(wrong) or not likely)
 
 
 def measured(release: Release, steps: Steps, images: dict[str, str], rounds: int) -> dict[str, Any]:
@@ -107,6 +122,7 @@ def measured(release: Release, steps: Steps, images: dict[str, str], rounds: int
     for number in range(rounds):
         steps.version = "12"[(number + 1) % 2]
         ends.append(tests.promote(release, f"p{number}", images[steps.version]).kind)
+        print(ends[-1], steps.counts, len(traffic.failed), "failed", file=sys.stderr, flush=True)
     counts = {percent: tuple(both) for percent, both in steps.counts.items()}
     seconds, failed, requests = list(steps.seconds), len(traffic.failed), len(traffic.versions)
     figures: dict[str, Any] = {
@@ -131,9 +147,39 @@ def measured(release: Release, steps: Steps, images: dict[str, str], rounds: int
         figures[f"{what}: its answers to clients"] = reached
         figures[f"{what}: failed requests"] = len(traffic.failed) - before[0]
     figures["faulty candidates promoted"] = promoted
+    figures["failed before kills"] = len(traffic.failed)
     steps.counts.clear()
     steps.counts |= {percent: list(both) for percent, both in counts.items()}
     return figures
+
+
+def killed(
+    release: Release, steps: Steps, images: dict[str, str], number: int, dice: random.Random
+) -> bool:
+    """Kill a promoter at a random moment, and go on; return whether anything is not at one then."""
+    target = release.target
+    live = target.live()
+    version = "2" if live is not None and live.digest == images["1"] else "1"
+    name = f"k{number}"
+    assert isinstance(target, DockerTarget)
+    other = tests.promoter(target, release.ledger.remote, name, images[version])
+    with subprocess.Popen(other.command, cwd=other.cwd, env=other.env) as process:
+        try:
+            process.wait(dice.uniform(2, 2 * steps.seconds[0] + 10))
+        except subprocess.TimeoutExpired:
+            process.kill()
+    ended = tests.promote(release, name, images[version])
+    now = target.live()
+    state = release.ledger.state().environment("production")
+    entries = [one.entry.kind for one in release.ledger.entries() if one.entry.id == name]
+    answers = steps.traffic.shares(100)
+    at_one = now is not None and now.digest == state.live == images[version]
+    return not (
+        ended.kind == "promoted"
+        and at_one
+        and entries == ["promoted", "intent"]
+        and set(answers) == {version}
+    )
 
 
 if __name__ == "__main__":

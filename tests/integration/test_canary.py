@@ -269,16 +269,23 @@ def held(daemon: Docker, port: int, image: str) -> Iterator[DockerTarget]:
     yield DockerTarget(settings=settings, name=NAME, docker=daemon, builder=daemon)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Promoter:
+    """Another process that promotes, and is killed at a step if one is named."""
+
+    command: list[str]
+    cwd: Path = Path(__file__).parents[2]
+    env: dict[str, str] = field(default_factory=clean_environ)
+
+
+def promoter(target: DockerTarget, remote: str, name: str, digest: str, step: str = "") -> Promoter:
+    given = [target.settings.port, target.settings.proxy, remote, name, digest, step]
+    return Promoter(command=[sys.executable, "-c", PROMOTE, json.dumps(given)])
+
+
 def killed(target: DockerTarget, remote: Path, name: str, digest: str, step: str) -> None:
-    """Promote in another process, which is killed at a step."""
-    given = [target.settings.port, target.settings.proxy, str(remote), name, digest, step]
-    done = subprocess.run(
-        [sys.executable, "-c", PROMOTE, json.dumps(given)],
-        check=False,
-        cwd=Path(__file__).parents[2],
-        env=clean_environ(),
-        timeout=120,
-    )
+    made = promoter(target, str(remote), name, digest, step)
+    done = subprocess.run(made.command, check=False, cwd=made.cwd, env=made.env, timeout=120)
     assert done.returncode == -signal.SIGKILL
 
 
