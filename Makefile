@@ -59,6 +59,7 @@ bench: setup
 	$(PY) -m benchmarks.publications --count 20 --output build/publications.json
 	$(PY) -m benchmarks.serving --alone --rounds 3 --output build/serving.json
 	$(PY) -m benchmarks.release_crashes --kills 8 --output build/release_crashes.json
+	$(PY) -m benchmarks.faulty_candidates --quick --rounds 1 --controls 3 --output build/faulty_candidates.json
 	$(PY) -m benchmarks.ledger_races --rounds 2 --kills 8 --output build/ledger_races.json
 	$(PY) -m benchmarks.data_diff --rows 100000 --output build/data_diff.json
 

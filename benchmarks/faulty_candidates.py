@@ -123,19 +123,46 @@ class Traffic:
                 self.failed += not right
 
 
-@contextlib.contextmanager
-def asked(url: str) -> Iterator[Traffic]:
-    """Let clients ask for a while."""
-    made = Traffic(url)
-    threads = [threading.Thread(target=made.client) for _ in range(CLIENTS)]
-    for one in threads:
-        one.start()
-    try:
-        yield made
-    finally:
-        made.over.set()
-        for one in threads:
-            one.join()
+def clients(folder: Path) -> None:
+    """Forward and ask until standard input ends, in a process of its own, and count on the way.
+
+    The process that promotes takes times, and nothing else may take its interpreter from it.
+    """
+    with Front(folder) as front:
+        write(folder / "front", front.url)
+        threading.Thread(target=front.serve_forever, args=(0.05,), daemon=True).start()
+        traffic = Traffic(front.url)
+        threads = [threading.Thread(target=traffic.client, daemon=True) for _ in range(CLIENTS)]
+        for word in sys.stdin:
+            if word.strip() == "ask":
+                for one in threads:
+                    one.start()
+            print(json.dumps([traffic.answered, traffic.failed]), flush=True)
+        traffic.over.set()
+        front.shutdown()
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that others wait for."""
+    half = path.with_suffix(".half")
+    half.write_text(text, encoding="utf-8")
+    half.replace(path)
+
+
+@dataclass
+class Clients:
+    """The process with the front and its clients."""
+
+    process: "subprocess.Popen[str]"
+
+    def told(self, word: str) -> tuple[int, int]:
+        """Return how many requests there were, and how many of them failed, so far."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        answered, failed = json.loads(self.process.stdout.readline())
+        return answered, failed
 
 
 @dataclass
@@ -145,6 +172,7 @@ class Site:
     folder: Path
     release: Release
     target: CommandTarget
+    clients: Clients
     kinds: dict[str, str] = field(default_factory=dict)
 
     def promoted(self, kind: str, name: str) -> tuple[Ended, float]:
@@ -180,14 +208,23 @@ def opened(folder: Path) -> Iterator[Site]:
         root=folder,
         commands=commands,
     )
-    with Front(folder) as front, ledger_at(str(folder / "remote.git"), commands) as ledger:
-        (folder / "front").write_text(front.url, encoding="utf-8")
-        threading.Thread(target=front.serve_forever, args=(0.05,), daemon=True).start()
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.faulty_candidates", "--clients", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with ledger_at(str(folder / "remote.git"), commands) as ledger:
+        while not (folder / "front").exists():
+            time.sleep(0.1)
         release = Release(ledger=ledger, target=target, verify=lambda *_: [])
+        made = Site(folder=folder, release=release, target=target, clients=Clients(asking))
         try:
-            yield Site(folder=folder, release=release, target=target)
+            yield made
         finally:
-            front.shutdown()
+            assert asking.stdin is not None
+            asking.stdin.close()
+            asking.wait(60)
             state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             for digest in list(state["servers"]):
                 local_slots.end(state, digest)
@@ -206,7 +243,7 @@ def way_back(ended: Ended) -> float:
     return next((float(c.observed or 0) for c in ended.checks if c.name == "way-back"), 0.0)
 
 
-def rounds(site: Site, traffic: Traffic, kinds: tuple[str, ...], given: argparse.Namespace) -> Any:
+def rounds(site: Site, kinds: tuple[str, ...], given: argparse.Namespace) -> Any:
     """Promote each kind in each round with controls between them; return what was seen."""
     rows = {kind: {"ends": [], "caught by": [], "s": [], "lost": 0} for kind in kinds}
     controls: list[dict[str, Any]] = []
@@ -218,19 +255,21 @@ def rounds(site: Site, traffic: Traffic, kinds: tuple[str, ...], given: argparse
                 ended, seconds = site.promoted("good", f"sound-{number}-{place}")
                 times = [c for c in ended.checks if c.name == "answer-time"]
                 slower = round(float(times[0].observed or 0), 1) if times else None
+                print(f"{'sound':26} {ended.kind:12} {seconds:6.1f} s  {slower} %", flush=True)
                 controls.append(
                     {"end": ended.kind, "why": caught_by(ended), "s": seconds, "slower %": slower}
                 )
-            lost = traffic.failed
+            _, lost = site.clients.told("count")
             ended, seconds = site.promoted(kind, f"{kind.split()[0]}-{number}-{place}")
             row: Any = rows[kind]
             row["ends"].append(ended.kind)
             row["caught by"].append(caught_by(ended))
             row["s"].append(seconds)
-            row["lost"] += traffic.failed - lost
+            row["lost"] += site.clients.told("count")[1] - lost
             if "during the hold" in caught_by(ended):
                 back.append(way_back(ended))
-            print(f"{kind:26} {ended.kind:12} {seconds:6.1f} s  {caught_by(ended)}", flush=True)
+            told = caught_by(ended) or [c.message for c in ended.checks if c.name == "answer-time"]
+            print(f"{kind:26} {ended.kind:12} {seconds:6.1f} s  {told}", flush=True)
     return rows, controls, back
 
 
@@ -241,15 +280,20 @@ def main() -> int:
     flags.add_argument("--controls", type=int, default=8, help="sound candidates in each round")
     flags.add_argument("--quick", action="store_true", help="leave out what needs a hold")
     flags.add_argument("--output", type=Path, default=RESULTS)
+    flags.add_argument("--clients", type=Path, help=argparse.SUPPRESS)
     given = flags.parse_args()
+    if given.clients:
+        clients(given.clients)
+        return 0
     kinds = KINDS if given.quick else (*KINDS, *WITH_TIME)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         site = stack.enter_context(opened(folder))
         if site.promoted("good", "first")[0].kind != "promoted":
             raise RuntimeError("the first version was not promoted")
-        traffic = stack.enter_context(asked((folder / "front").read_text(encoding="utf-8")))
-        rows, controls, back = rounds(site, traffic, kinds, given)
+        site.clients.told("ask")
+        rows, controls, back = rounds(site, kinds, given)
+        answered, _ = site.clients.told("count")
     ends = [end for row in rows.values() for end in row["ends"]]
     early = sum(row["lost"] for kind, row in rows.items() if kind not in WITH_TIME)
     refused = [one for one in controls if one["end"] != "promoted"]
@@ -262,7 +306,7 @@ def main() -> int:
         "of them rolled back": len(refused),
         "sound, seconds at the median": round(statistics.median(c["s"] for c in controls), 1),
         "sound, slower by % at the most": max(c["slower %"] or 0 for c in controls),
-        "requests": traffic.answered,
+        "requests": answered,
         "lost to what is noticed before the switch": early,
         "way back from a hold, median s": round(statistics.median(back), 1) if back else None,
         "way back from a hold, worst s": round(max(back), 1) if back else None,

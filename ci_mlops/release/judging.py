@@ -101,8 +101,10 @@ def slowdown(seen: Seen) -> Slowdown | None:
     return Slowdown(percent=percents[0], low=percents[1], high=percents[2], pairs=len(ratios))
 
 
-def answer_time(seen: Seen, found: Slowdown, allowed: float, where: str) -> Check:
+def answer_time(seen: Seen, found: Slowdown | None, allowed: float, where: str) -> Check:
     """Whether answers took about as long: the median of all pairs of blocks within the limit."""
+    if found is None:
+        return _skipped("answer-time", where, "What is live did not answer, to be compared with.")
     limit = Limit(at_most=allowed)
     ours, theirs = (statistics.median(one) for one in (seen.ours, seen.theirs))
     unsure = "" if found.is_decided(allowed) else " The machine was too busy to be surer."

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 
 from ci_mlops.evidence import Check
 from ci_mlops.release import judging
-from ci_mlops.release.replay import BLOCK, BURST, TIMEOUT_S, Asked, Seen, asking
+from ci_mlops.release.replay import BLOCK, BURST, Asked, Seen, asking
 from ci_mlops.release.settings import VerifySettings
 from ci_mlops.release.target import Phase, Slot
 from ci_mlops.serving import conformance
 from ci_mlops.serving.bundle import Recorded
 from ci_mlops.serving.client import FAULTS, until_ready
 
-__all__ = ["TIMEOUT_S", "Verifier"]
 ROUNDS, ROUNDS_S = 8, 60.0
 """How often, and begun within how long, `requests` are asked again while times or memory are
 undecided: a busy machine needs more of them to tell."""
@@ -117,7 +116,7 @@ class Verifier:
             self._versions[slot.digest] = "".join(seen.versions)
             if leak is not None:
                 yield judging.memory(seen, leak, where, alone=alone)
-        if slower is not None and slowest is not None:
+        if other is not None and slowest is not None:
             yield judging.answer_time(seen, slower, slowest, where)
 
     def _held(self, slot: Slot, seen: Seen, where: str) -> Iterator[Check]:

@@ -216,6 +216,16 @@ def test_a_server_that_says_little_is_judged_by_its_answers(
     }
 
 
+def test_what_is_live_and_does_not_answer_is_no_reason_to_keep_it() -> None:
+    with serving("good", work_s=0) as gone:
+        url = gone.url
+    dead = Slot(digest="sha256:a", url=url)
+    with serving("good", work_s=0) as server:
+        last = verifier(lambda: dead)(Slot(digest="sha256:b", url=server.url), "before")[-1]
+    assert (last.name, last.outcome) == ("answer-time", "skipped")
+    assert last.message == "What is live did not answer, to be compared with."
+
+
 def test_another_version_behind_the_clients_address_is_no_switch() -> None:
     looks = verifier(lambda: None)
     with serving("good", work_s=0) as server, serving("good", work_s=0) as former:

@@ -297,7 +297,7 @@ def serving(kind: str, *, work_s: float = WORK_S) -> Iterator[Faulty]:
 
 
 if __name__ == "__main__":
-    with Alone(sys.argv[1], int(sys.argv[2])) as only:
+    with Alone(sys.argv[1], int(sys.argv[2]), work_s=2 * WORK_S) as only:
         only.while_s = 20 if only.kind == "exits after a while" else 60
         only.version = sys.argv[3]
         if only.kind == "exits after a while":
