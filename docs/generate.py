@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ci_mlops import config, errors, evidence, parser
+from ci_mlops import config, errors, evidence
+from ci_mlops.cli import parser
 from ci_mlops.dataset.settings import Contract, DataSettings
 from ci_mlops.model.human import Human
 from ci_mlops.model.settings import ModelSettings, PredictionFiles

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ci_mlops import cli, config, parser
+from ci_mlops import cli, config
+from ci_mlops.cli import parser
 from ci_mlops.monitors import MONITORS
 from ci_mlops.stages import STAGES
 from ci_mlops.stages.policy import packs

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ci_mlops import REPOSITORY, __version__, parser
+from ci_mlops import REPOSITORY, __version__
+from ci_mlops.cli import parser
 from tests.conftest import clean_environ
 
 TOP = Path(__file__).parents[1]

@@ -7,6 +7,7 @@ import pytest
 
 from ci_mlops import cli
 from ci_mlops.__main__ import main
+from ci_mlops.cli import releasing
 from ci_mlops.command import Commands
 from ci_mlops.github import Workflow
 from ci_mlops.release import mirrors
@@ -106,7 +107,7 @@ def test_schema_prints_one_or_writes_all(
     assert run("schema", "policy") == 0
     assert "$schema" in json.loads(capsys.readouterr().out)
     assert run("schema", "--write", str(tmp_path)) == 0
-    shipped = Path(cli.__file__).parent / "schema"
+    shipped = Path(cli.__file__).parents[1] / "schema"
     made, kept = (
         {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
         for folder in (tmp_path, shipped)
@@ -146,7 +147,7 @@ def test_no_fault_of_a_mirror_changes_how_a_release_ended(
     monkeypatch.setattr(mirrors, "sync", broken)
     kept = Ledger(remote=str(project.path), folder=project.path, commands=Commands(environ=environ))
     workflow = Workflow.from_environ(environ)
-    cli._mirror("production", Path("mlops.yml"), kept, workflow=workflow, environ=environ)
+    releasing.mirror("production", Path("mlops.yml"), kept, workflow=workflow, environ=environ)
     assert capsys.readouterr().err == (
         "::warning::the mirrors of production could not be written: oh\n"
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ci_mlops import cli, parser
+from ci_mlops import cli
 from ci_mlops.__main__ import main
+from ci_mlops.cli import parser
 from ci_mlops.errors import ConfigError, Stop
 
 
