@@ -87,26 +87,35 @@ class Slowdown:
 
 
 def slowdown(seen: Seen) -> Slowdown | None:
-    """Compare the blocks that took turns; the first pair warms both up."""
+    """Compare the blocks that took turns; the first pair warms both up.
+
+    The larger of two: the median is what clients see, and the lower quartile what is left of an
+    answer where a busy machine adds its own waiting to both sides and hides what differs.
+    """
+    pairs = list(zip(seen.ours[1:], seen.theirs[1:], strict=False))
+    found = [_slowdown([one[n] / other[n] for one, other in pairs]) for n in range(2) if pairs]
+    return max(found, key=lambda one: one.percent, default=None)
+
+
+def _slowdown(ratios: Sequence[float]) -> Slowdown:
     import numpy as np
 
     from ci_mlops.stats.paired import sign_interval
 
-    pairs = zip(seen.ours[1:], seen.theirs[1:], strict=False)
-    ratios = np.log([one / other for one, other in pairs])
-    if not len(ratios):
-        return None
-    low, high = sign_interval(ratios, LEVEL)
-    percents = [100 * math.expm1(one) for one in (float(np.median(ratios)), low, high)]
-    return Slowdown(percent=percents[0], low=percents[1], high=percents[2], pairs=len(ratios))
+    logs = np.log(ratios)
+    low, high = sign_interval(logs, LEVEL)
+    percents = [100 * math.expm1(one) for one in (float(np.median(logs)), low, high)]
+    return Slowdown(percent=percents[0], low=percents[1], high=percents[2], pairs=len(logs))
 
 
 def answer_time(seen: Seen, found: Slowdown | None, allowed: float, where: str) -> Check:
-    """Whether answers took about as long: the median of all pairs of blocks within the limit."""
+    """Whether answers took about as long: the median over all pairs of blocks within the limit."""
     if found is None:
         return _skipped("answer-time", where, "What is live did not answer, to be compared with.")
     limit = Limit(at_most=allowed)
-    ours, theirs = (statistics.median(one) for one in (seen.ours, seen.theirs))
+    ours, theirs = (
+        statistics.median(block[1] for block in one) for one in (seen.ours, seen.theirs)
+    )
     unsure = "" if found.is_decided(allowed) else " The machine was too busy to be surer."
     return Check(
         name="answer-time",

@@ -53,9 +53,9 @@ class Seen:
     versions: set[str] = field(default_factory=set)
     looks: int = 0
     not_ready: int = 0
-    ours: list[float] = field(default_factory=list)
-    """Median milliseconds of each block."""
-    theirs: list[float] = field(default_factory=list)
+    ours: list[tuple[float, float]] = field(default_factory=list)
+    """Milliseconds of each block: the lower quartile, and the median."""
+    theirs: list[tuple[float, float]] = field(default_factory=list)
     """The same of what is live, which was asked in turn."""
     scrapes: list[tuple[int, Scrape]] = field(default_factory=list)
     """After how many requests of ours, and what was found."""
@@ -76,15 +76,16 @@ class Seen:
         for number in range(math.ceil(requests / BLOCK)):
             block = list(itertools.islice(rows, BLOCK))
             sides = [(asked, self.ours, True), (other, self.theirs, False)]
-            pair = list[tuple[list[float], float]]()
+            pair = list[tuple[list[tuple[float, float]], tuple[float, float]]]()
             for side, kept, counts in sides[:: 1 - 2 * (number % 2)]:
-                times = [self.ask(side, row, counts=counts) for row in block] if side else []
-                answered = [one for one in times if one is not None]
+                taken = [self.ask(side, row, counts=counts) for row in block] if side else []
+                answered = [one for one in taken if one is not None]
                 if answered:
-                    pair.append((kept, statistics.median(answered)))
+                    lower = sorted(answered)[len(answered) // 4]
+                    pair.append((kept, (lower, statistics.median(answered))))
             if len(pair) == 2 or other is None:
-                for kept, median in pair:
-                    kept.append(median)
+                for kept, times in pair:
+                    kept.append(times)
             self.look(asked)
             if self.errors > allowed:
                 return

@@ -98,7 +98,7 @@ def answers(site: Site, *, within_s: float = 0) -> list[float]:
 
 def test_killed_at_every_named_step_and_resumed(site: Site, images: list[str]) -> None:
     cases = [("promote", step) for step in STEPS]
-    cases += [("rollback", step) for step in STEPS if step != "drill"]
+    cases += [("rollback", step) for step in ("switch", "end")]
     command = [sys.executable, "-m", "benchmarks.release_crashes", "--once"]
     with opened(site) as release:
         assert asked(release, "promote", "first", images[0]).kind == "promoted"

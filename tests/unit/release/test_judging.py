@@ -25,7 +25,7 @@ def blocks(pairs: int, ratio: float, noise: float, seed: int) -> Seen:
     rng = random.Random(seed)
     theirs = [rng.lognormvariate(1, noise) for _ in range(pairs)]
     ours = [one * ratio * rng.lognormvariate(0, noise) for one in theirs]
-    return seen(ours=ours, theirs=theirs)
+    return seen(ours=[(one, one) for one in ours], theirs=[(one, one) for one in theirs])
 
 
 def test_equal_versions_are_never_blamed() -> None:
@@ -44,6 +44,15 @@ def test_slower_by_half_is_blamed() -> None:
         assert found is not None
         blamed += judging.answer_time(made, found, 30, "").outcome == "failed"
     assert blamed == 100
+
+
+def test_what_a_busy_machine_hides_in_the_median_is_seen_in_the_quartile() -> None:
+    # 8 ms and 12 ms of work; the machine adds 25 ms to most answers of both.
+    made = seen(ours=[(13.0, 38.0)] * 31, theirs=[(9.0, 34.0)] * 31)
+    found = judging.slowdown(made)
+    assert found is not None
+    assert found.percent == pytest.approx(100 * (13 / 9 - 1))
+    assert judging.answer_time(made, found, 30, "").outcome == "failed"
 
 
 def test_few_pairs_decide_nothing_against_it() -> None:
