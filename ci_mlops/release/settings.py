@@ -93,8 +93,9 @@ class EnvironmentRules(Value):
     def _ends_before_it_is_abandoned(self) -> Self:
         if not self.abandoned_after_minutes > self.watched_minutes:
             raise ValueError(
-                f"a promotion may be watched for {self.watched_minutes:g} minutes (canary and "
-                f"hold): `abandoned_after_minutes`, {self.abandoned_after_minutes:g}, must be longer"
+                f"a promotion may be watched for {self.watched_minutes:g} minutes "
+                f"(canary and hold): `abandoned_after_minutes`, {self.abandoned_after_minutes:g}, "
+                "must be longer"
             )
         return self
 
