@@ -9,7 +9,7 @@ they differ, the next command mends the target first.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -198,8 +198,7 @@ class Release:
         self.told("hold" if phase == "hold" else f"verify {phase}")
         checks = self.verify(slot, phase)
         seen += checks
-        looked = any(check.outcome != "skipped" for check in checks)
-        return looked and all(_holds(check) for check in checks)
+        return _all_hold(checks)
 
     def _shared(self, slot: Slot, former: str, fence: int, seen: list[Check]) -> bool:
         """Give the candidate one share of the traffic after the other; False where it fails."""
@@ -210,7 +209,7 @@ class Release:
             self.told(CANARY.format(percent))
             checks = self.canary.step(slot, former, percent, fence)
             seen += checks
-            if not checks or not all(_holds(check) for check in checks):
+            if not _all_hold(checks):
                 return False
         return True
 
@@ -316,6 +315,12 @@ class Release:
 
 def _holds(check: Check) -> bool:
     return check.outcome in {"passed", "warned", "skipped"}
+
+
+def _all_hold(checks: Sequence[Check]) -> bool:
+    """Whether everything held, and something was seen."""
+    seen = any(check.outcome != "skipped" for check in checks)
+    return seen and all(_holds(check) for check in checks)
 
 
 def _back(before: str, seconds: float) -> Check:

@@ -292,7 +292,8 @@ def test_the_traffic_is_moved_in_steps(ledger: Ledger, target: FileTarget) -> No
     steps.clear()
     ended = promote(ledger, target, "p2", "b", **more)
     assert ended.kind == "promoted"
-    assert steps == [*STEPS[:3], "canary 10 %", "canary 50 %", *STEPS[3:]]
+    after = [step for step in STEPS[3:] if step != "hold"]
+    assert steps == [*STEPS[:3], "canary 10 %", "canary 50 %", *after]
     assert [check.message for check in ended.checks[1:3]] == ["10 %", "50 %"]
     assert target.read()["done"][-5:] == ["start b", "share b", "share b", "switch b", "start a"]
     steps.clear()
@@ -307,7 +308,7 @@ def test_the_traffic_is_moved_in_steps(ledger: Ledger, target: FileTarget) -> No
         ("failed", "3 of 32 differ"),
         ("error", "3 of 32 differ"),
         ("inconclusive", "3 of 32 differ Ask more"),
-        ("skipped", "3 of 32 differ"),
+        ("skipped", "nothing was seen of it"),
     ],
 )
 @pytest.mark.parametrize("at", [10, 50])
