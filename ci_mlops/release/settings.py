@@ -42,7 +42,7 @@ class OnRollback(Value):
 class MlflowMirror(Value):
     """An alias of a registered model in MLflow, moved to the version of what is live."""
 
-    model: Annotated[str, Field(pattern=r"^[^/:'\"\x00-\x1f]{1,256}$")]
+    model: Annotated[str, Field(pattern=r"^[^/:'\x22\x00-\x1f]{1,256}$")]
     """The registered model."""
     alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")] | None = None
     """The alias; default: the environment's name."""

@@ -588,7 +588,11 @@ def test_killed_and_never_resumed(ledger: Ledger, target: FileTarget, step: str)
     assert target.read()["live"][7] == "c"
 
 
-@pytest.mark.parametrize("step", STEPS)
+WRITES_NOTHING = {"drill", "hold"}
+"""Steps between which and the end nothing is written."""
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step not in WRITES_NOTHING])
 def test_a_git_server_that_is_gone_is_one_line_and_the_same_command_goes_on(
     ledger: Ledger, target: FileTarget, commands: Commands, step: str
 ) -> None:
@@ -600,8 +604,6 @@ def test_a_git_server_that_is_gone_is_one_line_and_the_same_command_goes_on(
 
     with server, ledger_at(server.url, commands) as served:
         promote(served, target, "p1", "a")
-        if step == "drill":  # nothing is written between it and the end
-            step = "end"
         with pytest.raises(OutsideError, match="git://127") as caught:
             promote(served, target, "p2", "b", told=told)
         assert "\n" not in str(caught.value)
