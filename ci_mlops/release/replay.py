@@ -34,7 +34,7 @@ class Asked:
 @contextlib.contextmanager
 def asking(url: str, *, model: str, tolerance: float) -> Iterator[Asked]:
     """Yield a server to ask, over a connection of its own."""
-    with contextlib.closing(Client(url, timeout_s=TIMEOUT_S)) as client:
+    with contextlib.closing(Client(url, timeout_s=TIMEOUT_S, replays=True)) as client:
         yield Asked(client=client, model=model, tolerance=tolerance)
 
 

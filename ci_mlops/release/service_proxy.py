@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from ci_mlops.serving.rows import REPLAYED
+
 TIMEOUT_S = 30.0
 
 
@@ -43,6 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"content-type": "application/json"} if body is not None else {}
         token = client.configuration.auth_settings().get("BearerToken", {}).get("value")
         headers |= {"authorization": token} if token else {}
+        headers |= {REPLAYED: "1"} if REPLAYED in self.headers else {}
         place = f"/api/v1/namespaces/{self.server.namespace}/services/{service}:http/proxy/{path}"
         try:
             told = client.rest_client.pool_manager.request(

@@ -167,7 +167,7 @@ class Replayed:
 
 def asked(url: str, model: str, rows: Recorded) -> Answers:
     """Return what a version itself answers to recorded rows. Raises Unanswered."""
-    with contextlib.closing(Client(url, timeout_s=TIMEOUT_S)) as client:
+    with contextlib.closing(Client(url, timeout_s=TIMEOUT_S, replays=True)) as client:
         told = client.answer(model, rows.inputs)
     found = {name: tuple(values) for name, values in told.outputs.items()}
     try:
@@ -202,7 +202,7 @@ class Replay:
         """Send the next row, on a connection of its own as some balance by connections."""
         ours, theirs, tolerance = self._rows[self.seen.requests % len(self._rows)]
         try:
-            with contextlib.closing(Client(self.url, timeout_s=TIMEOUT_S)) as client:
+            with contextlib.closing(Client(self.url, timeout_s=TIMEOUT_S, replays=True)) as client:
                 told = client.answer(self.model, ours.inputs)
         except Unanswered as fault:
             self._add(faults=1, first=str(fault))

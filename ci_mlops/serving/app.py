@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ci_mlops import __version__
 from ci_mlops.serving import rows
 from ci_mlops.serving.prediction_log import LogSettings, PredictionLog
-from ci_mlops.serving.rows import Body, WrongInput
+from ci_mlops.serving.rows import REPLAYED, Body, WrongInput
 from ci_mlops.serving.signature import Signature
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -120,15 +120,15 @@ class Service:
             else None
         )
 
-    async def infer(self, raw: bytes) -> tuple[int, dict[str, Any]]:
+    async def infer(self, raw: bytes, *, logged: bool = True) -> tuple[int, dict[str, Any]]:
         """Return the status and the body that answer a request for predictions."""
         begun = time.perf_counter()
-        code, answer = await self._inferred(raw)
+        code, answer = await self._inferred(raw, logged=logged)
         self.requests.labels(self.signature.name, self.version, str(code)).inc()
         self.seconds.labels(self.signature.name, self.version).observe(time.perf_counter() - begun)
         return code, answer
 
-    async def _inferred(self, raw: bytes) -> tuple[int, dict[str, Any]]:
+    async def _inferred(self, raw: bytes, *, logged: bool) -> tuple[int, dict[str, Any]]:
         try:
             request = json.loads(raw, parse_constant=_refuse)
             given = rows.values(self.signature, request)
@@ -144,7 +144,7 @@ class Service:
             return 500, {"error": str(fault)}
         name = request.get("id")
         request_id = name if isinstance(name, str) and name else str(uuid.uuid4())
-        if self.prediction_log is not None:
+        if logged and self.prediction_log is not None:
             self.prediction_log.add(request_id, given, found)
         told = {"model_name": self.signature.name, "model_version": self.version}
         kept = [one for one in found if one["name"] in wanted]
@@ -233,7 +233,9 @@ def _infer(service: Service) -> Callable[[Request], Awaitable[Response]]:
                 service.requests.labels(service.signature.name, service.version, "413").inc()
                 text = f"the body is larger than {MAX_BODY_BYTES} bytes; ask in parts"
                 return JSONResponse({"error": text}, status_code=413)
-        code, answer = await service.infer(raw)
+        # Judged rows that a release replays are no predictions for anybody: monitors must not see
+        # them, nor wait for their labels.
+        code, answer = await service.infer(raw, logged=REPLAYED not in request.headers)
         return Response(json.dumps(answer), code, media_type="application/json")
 
     return infer

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ci_mlops.errors import ConfigError
+from ci_mlops.serving.rows import REPLAYED
 
 FAULTS = (OSError, http.client.HTTPException)
 """What asking a server may raise."""
@@ -62,15 +63,19 @@ class Reply:
 
 
 class Client:
-    """One connection to a server, opened again where it has ended; `url` is where `/v2` stands."""
+    """One connection to a server, opened again where it has ended; `url` is where `/v2` stands.
 
-    def __init__(self, url: str, *, timeout_s: float = 30) -> None:
+    What a client that `replays` asks is nobody's question: the prediction log leaves it out.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 30, replays: bool = False) -> None:
         """Open nothing yet. Raises ConfigError when `url` is not http:// or https://."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigError("is not an http:// or https:// address", place=url)
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         self.url, self._path = url, parts.path.rstrip("/")
+        self._headers = {REPLAYED: "1"} if replays else {}
         self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout_s)
 
     def get(self, path: str) -> Reply:
@@ -134,7 +139,8 @@ class Client:
         self._connection.close()
 
     def _ask(self, method: str, path: str, body: bytes | None) -> Reply:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        kind = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {**self._headers, **kind}
         try:
             self._connection.request(method, f"{self._path}{path}", body, headers)
             told = self._connection.getresponse()

@@ -12,6 +12,9 @@ from typing import Any, get_args
 
 from ci_mlops.serving.signature import Class, Column, Datatype, Signature
 
+REPLAYED = "x-ci-mlops-replayed"
+"""The header of a request that asks what was judged already, for nobody."""
+
 Body = tuple[dict[str, Any], bytes]
 CODES = {"b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I"}
 CODES |= {"u8": "Q", "f4": "f", "f8": "d"}

@@ -166,8 +166,11 @@ def test_requests_are_logged_without_what_is_sensitive(tmp_path: Path) -> None:
     with serving(tmp_path, CI_MLOPS_LOG="-") as server:
         with closing(Client(server.url)) as client:
             assert client.infer("scorer", RECORDED.inputs).status == 200
+        with closing(Client(server.url, replays=True)) as client:
+            assert client.infer("scorer", RECORDED.inputs).status == 200
         server.terminate()
         assert server.wait(10) == 0
+    # What a release replays is not there.
     first, second = (tmp_path / "output.txt").read_text(encoding="utf-8").splitlines()
     assert json.loads(first)["inputs"] == {"income": 1.5}
     assert json.loads(second)["predict"] == "no"
