@@ -76,7 +76,7 @@ frontend clients
 """
 BACKEND = """\
 backend {slot}
-    server one {name}:{port} resolvers docker resolve-prefer ipv4 init-addr last,libc,none
+    server one {name}:{port} resolvers docker resolve-prefer ipv4 init-addr none
 """
 NOBODY = "nobody.invalid"
 

@@ -86,7 +86,8 @@ def main(folder: str, proxy_image: str, *images: str) -> None:
                 second.stop()
 
         with opened(site) as release:
-            assert asked(release, "promote", "p0", images[0]).kind == "promoted"
+            ended = asked(release, "promote", "p0", images[0])
+            assert ended.kind == "promoted", ended.written.entry.reason
             release.told = told
             try:
                 raise AssertionError(asked(release, "promote", "p1", images[1]))
@@ -95,7 +96,8 @@ def main(folder: str, proxy_image: str, *images: str) -> None:
             assert story(release, "p1") == ["intent"]
         second.start()
         with opened(site) as release:
-            assert asked(release, "promote", "p1", images[1]).kind == "promoted"
+            ended = asked(release, "promote", "p1", images[1])
+            assert ended.kind == "promoted", ended.written.entry.reason
             assert story(release, "p1") == ["intent", "promoted"]
             assert is_live(release, images[1])
         second.stop()

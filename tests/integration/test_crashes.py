@@ -270,22 +270,25 @@ def test_a_daemon_that_is_lost_in_the_middle(
             if reached == step:
                 relay.cut()
 
-        with opened(near) as release:
-            assert asked(release, "promote", "p0", images[0]).kind == "promoted"
-            release.told = told
-            with pytest.raises(OutsideError) as caught:
-                asked(release, verb, "p1", images[1])
-            assert caught.value.exit_code == 4
-            assert "\n" not in str(caught.value)
-            assert story(release, "p1") == ["intent"]
-            assert answers(site) == docker_release.RIGHT, "what is live stays live"
+        def lost() -> None:
+            with opened(near) as release:
+                assert asked(release, "promote", "p0", images[0]).kind == "promoted"
+                release.told = told
+                with pytest.raises(OutsideError) as caught:
+                    asked(release, verb, "p1", images[1])
+                assert caught.value.exit_code == 4
+                assert "\n" not in str(caught.value)
+                assert story(release, "p1") == ["intent"]
+                assert answers(site) == docker_release.RIGHT, "what is live stays live"
+
+        lost()
+        gc.collect()  # the SDK leaves a socket open where nobody listens
         relay.start()
         with opened(near) as release:
             ended = asked(release, verb, "p1", images[1])
             assert story(release, "p1") == ["intent", ended.kind]
             assert ended.kind == ("promoted" if verb == "promote" else "rolled_back")
             assert is_live(release, images[1])
-    gc.collect()  # the SDK leaves a socket open where nobody listens
 
 
 def test_a_daemon_that_is_restarted_in_the_middle_and_at_rest(
