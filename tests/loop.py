@@ -49,7 +49,7 @@ monitors:
   latency: {{ max_p95_ms: 500, max_slowdown_percent: null, window_minutes: 1 }}
   resources: {{ max_memory_mb: 1024, window_hours: 0.02 }}
   on_failure: retrain
-  retrain: {{ command: [python retrain.py], window_days: 0.0001, min_rows: 80 }}
+  retrain: {{ command: [python retrain.py], window_days: 0.0003, min_rows: 150 }}
 """
 PAUSE_S = 0.06
 PATIENCE_S = 300

@@ -208,6 +208,11 @@ class DockerTarget:
             for one in self._containers(f"{DIGEST}={digest}"):
                 self._end(one)
 
+    def restarts(self, digest: str) -> int:
+        """Return how often the daemon has started a container again that had ended by itself."""
+        found = self._running(digest)
+        return int(found.attrs["RestartCount"]) if found is not None else 0
+
     def recorded(self, digest: str) -> Recorded:
         """Return the answers that were judged, which every image of ours carries.
 

@@ -111,6 +111,7 @@ def opened(
                 recorded=recorded,
                 live=functools.partial(beside, target),
                 hold_s=60 * settings.hold_minutes,
+                restarts=target.restarts if isinstance(target, DockerTarget) else lambda _: 0,
             ),
             canary=canary if canary and canary.percents else None,
             told=told,

@@ -44,6 +44,8 @@ class Verifier:
     live: Callable[[], Slot | None]
     hold_s: float = 0.0
     """How long a version is watched in the phase `hold`."""
+    restarts: Callable[[str], int] = lambda _: 0
+    """How often what runs a digest has started it again, after it had ended by itself."""
     _versions: dict[str, str] = field(default_factory=dict)
     """What each digest called itself before the switch."""
 
@@ -121,7 +123,7 @@ class Verifier:
 
     def _held(self, slot: Slot, seen: Seen, where: str) -> Iterator[Check]:
         """Ask at a bounded rate until the time is over, or something does not hold."""
-        begun = time.monotonic()
+        begun, before = time.monotonic(), self.restarts(slot.digest)
         rows = itertools.cycle(seen.rows)
         with self._asking(slot) as asked:
             seen.look(asked)
@@ -134,6 +136,12 @@ class Verifier:
                 seen.look(asked)
                 held_s = time.monotonic() - begun
                 checks = list(self._seen_so_far(slot, seen, where, ended=held_s >= self.hold_s))
+                if self.restarts(slot.digest) > before:
+                    # A proxy that tries again may hide it from clients.
+                    message = "It ended by itself, and was started again."
+                    checks = [
+                        Check(name="stays-up", outcome="failed", slice=where, message=message)
+                    ]
                 fault = next((one for one in checks if _fails(one)), None)
                 if fault is not None:
                     said = f"{fault.message} It was live for {held_s:.0f} s."

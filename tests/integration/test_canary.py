@@ -8,13 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -29,9 +26,10 @@ from ci_mlops.release.settings import DockerTargetSettings, VerifySettings
 from ci_mlops.release.target import Overtaken, Slot
 from ci_mlops.release.verify import Verifier
 from ci_mlops.serving.bundle import Recorded
-from ci_mlops.serving.client import Client, Unanswered, until_ready
+from ci_mlops.serving.client import until_ready
 from tests.conftest import clean_environ
 from tests.integration.test_docker_target import host
+from tests.traffic import Traffic
 from tests.unit.release import counting_server
 from tests.unit.release.file_target import intent
 from tests.unit.serving.test_conformance import free_port
@@ -91,43 +89,8 @@ def targeted(proxy_image: str, port: int = 0, **changes: Any) -> Iterator[Docker
         yield DockerTarget(settings=settings, name=NAME, docker=daemon, builder=daemon)
 
 
-@dataclass
-class Traffic:
-    """Clients that ask without a pause, each over one connection, until told to end."""
-
-    url: str
-    over: threading.Event = field(default_factory=threading.Event)
-    versions: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    def client(self) -> None:
-        with contextlib.closing(Client(self.url)) as asked:
-            while not self.over.is_set():
-                try:
-                    self.versions.append(asked.answer("m", RECORDED.inputs).version)
-                except Unanswered as fault:
-                    self.failed.append(str(fault))
-                time.sleep(0.01)
-
-    def __enter__(self) -> Self:
-        self.threads = [threading.Thread(target=self.client) for _ in range(2)]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-
-    def shares(self, requests: int) -> Counter[str]:
-        """Return who answers the next requests."""
-        begun = len(self.versions)
-        deadline = time.monotonic() + 60
-        while len(self.versions) < begun + requests:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        return Counter(self.versions[begun : begun + requests])
+def asking(url: str) -> Traffic:
+    return Traffic(url=url, model="m", inputs=RECORDED.inputs, clients=2, pause_s=0.01)
 
 
 def started(target: DockerTarget, digest: str, fence: int) -> Slot:
@@ -154,7 +117,7 @@ def test_a_share_is_what_was_asked_for_and_outlives_haproxy(
         slot = started(target, other, 2)
         assert target.own(other) == slot.url
         assert target.own(one) != front.url
-        with Traffic(front.url) as traffic:
+        with asking(front.url) as traffic:
             for percent in (10, 50):
                 assert target.share(other, percent, 2) == percent
                 assert target.live() == Slot(digest=one, url=front.url), "live is what it was"
@@ -171,7 +134,7 @@ def test_a_share_is_what_was_asked_for_and_outlives_haproxy(
             target.share(one, 50, 2)
         target.docker.client.containers.get(f"{target.name}-proxy").restart(timeout=1)
         assert until_ready(front.url, within_s=20, runs=lambda: True) is not None
-        with Traffic(front.url) as traffic:
+        with asking(front.url) as traffic:
             assert within(traffic.shares(600)["1"], 600, 10), "its files say the same"
         assert traffic.failed == []
 
@@ -205,8 +168,9 @@ def remote(tmp_path: Path) -> Path:
 
 def test_candidates_under_traffic(built: dict[str, str], proxy_image: str, remote: Path) -> None:
     with targeted(proxy_image) as target, released(target, remote) as release:
-        assert promote(release, "p1", built["1"]).kind == "promoted"
-        with Traffic(f"http://127.0.0.1:{target.settings.port}") as traffic:
+        first = promote(release, "p1", built["1"])
+        assert first.kind == "promoted", first.written.entry.reason
+        with asking(f"http://127.0.0.1:{target.settings.port}") as traffic:
             ended = promote(release, "p2", built["2"])
             assert ended.kind == "promoted", ended.written.entry.reason
             assert traffic.failed == []
@@ -295,7 +259,7 @@ def test_a_promoter_that_dies_during_a_share(
     one, other = built["1"], built["2"]
     with targeted(proxy_image) as target, released(target, remote) as release:
         assert promote(release, "p1", one).kind == "promoted"
-        with Traffic(f"http://127.0.0.1:{target.settings.port}") as traffic:
+        with asking(f"http://127.0.0.1:{target.settings.port}") as traffic:
             killed(target, remote, "p2", other, "canary 50 %")
             assert within(traffic.shares(600)["2"], 600, 10), "the share was left there"
             back = release.roll_back(intent("r1", "0").model_copy(update={"to": one}))

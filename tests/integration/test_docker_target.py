@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import requests
@@ -22,6 +21,7 @@ from ci_mlops.release.target import Overtaken
 from ci_mlops.serving import client
 from tests.conftest import Repo
 from tests.project import ci_mlops
+from tests.traffic import Traffic
 from tests.unit.serving.test_conformance import INPUTS as INPUTS_OF_IT
 from tests.unit.serving.test_conformance import RECORDED, free_port
 
@@ -54,7 +54,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v2/models/served/infer"
+        return f"http://127.0.0.1:{self.port}"
 
     def judged(self, weight: str) -> None:
         self.repo.commit({"weight.txt": weight}, f"Weight {weight}")
@@ -93,43 +93,11 @@ def site(repo: Repo, proxy_image: str) -> Iterator[Site]:
         yield made
 
 
-@dataclass
-class Traffic:
-    """Clients that ask without a pause, each over one connection, until told to end."""
-
-    url: str
-    over: threading.Event = field(default_factory=threading.Event)
-    versions: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    def client(self) -> None:
-        with requests.Session() as session:
-            while not self.over.is_set():
-                try:
-                    found = session.post(self.url, json={"inputs": INPUTS}, timeout=20)
-                    found.raise_for_status()
-                    self.versions.append(found.json()["model_version"])
-                except requests.RequestException as fault:
-                    self.failed.append(str(fault))
-                time.sleep(0.003)
-
-    def __enter__(self) -> Self:
-        self.threads = [threading.Thread(target=self.client) for _ in range(4)]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-
-
 def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
     site.judged("0.5")
     code, first = site.run("promote", "production")
     assert (code, first["kind"]) == (0, "promoted"), first
-    with Traffic(site.url) as traffic:
+    with Traffic(url=site.url, model="served", inputs=INPUTS) as traffic:
         site.judged("0.75")
         code, second = site.run("promote", "production")
         assert (code, second["kind"], second["previous"]) == (0, "promoted", first["to"]), second

@@ -72,6 +72,7 @@ def test_faulty_versions_are_taken_back_and_sound_ones_held(
                 recorded=target.recorded,
                 live=functools.partial(beside, target),
                 hold_s=hold_s,
+                restarts=target.restarts,
             )
             release = Release(ledger=ledger, target=target, verify=looks, holds=hold_s > 0)
             wanted = intent(f"p{version}", "0").model_copy(

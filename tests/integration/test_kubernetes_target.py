@@ -3,13 +3,11 @@
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -22,8 +20,10 @@ from ci_mlops.release.target import Overtaken
 from ci_mlops.serving import client
 from tests import cluster
 from tests.conftest import Repo
-from tests.integration.test_docker_target import CASE, Site, Traffic
+from tests.integration.test_docker_target import CASE, Site
+from tests.integration.test_docker_target import INPUTS as INPUTS_OF_SERVED
 from tests.project import ci_mlops
+from tests.traffic import Traffic
 from tests.unit.serving.test_conformance import INPUTS, RECORDED
 
 RELEASE = """
@@ -117,45 +117,10 @@ def test_versions_are_rolled_out_switched_and_ended(
         assert target.live() is None
 
 
-@dataclass
-class Asking:
-    """Clients of the model `twice`: what they were answered, and how often they were not."""
-
-    url: str
-    over: threading.Event = field(default_factory=threading.Event)
-    answers: list[bool] = field(default_factory=list)
-    """For each answer, whether the version gave it that predicts something else."""
-    failed: list[str] = field(default_factory=list)
-
-    def client(self) -> None:
-        with closing(client.Client(self.url)) as asked:
-            while not self.over.is_set():
-                try:
-                    found = asked.predictions("twice", INPUTS)["twice"]
-                    self.answers.append(list(found) != [3.0, -6.0])
-                except client.Unanswered as fault:
-                    self.failed.append(str(fault))
-                time.sleep(0.01)
-
-    def share_of_the_other(self, count: int = 200) -> float:
-        """Return the share of the next answers that the other version gave."""
-        begun, deadline = len(self.answers), time.monotonic() + 60
-        while len(self.answers) < begun + count and time.monotonic() < deadline:
-            time.sleep(0.05)
-        found = self.answers[begun : begun + count]
-        assert len(found) == count, self.failed
-        return sum(found) / count
-
-    def __enter__(self) -> Self:
-        self.threads = [threading.Thread(target=self.client) for _ in range(4)]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
+def share_of_the_other(traffic: Traffic, count: int = 200) -> float:
+    """Return the share of the next answers that the version gave which predicts something else."""
+    found = [list(one.outputs["twice"]) != [3.0, -6.0] for one in traffic.next(count)]
+    return sum(found) / count
 
 
 def pods_and_limits(target: KubernetesTarget, digest: str) -> tuple[int, int, int]:
@@ -178,24 +143,24 @@ def test_requests_are_shared_by_the_pods_of_two_versions(
             target.share(other_image, 10, 30)
         assert target.own(other_image) == ""
         assert target.start(other_image, 31).url == target.own(other_image)
-        with Asking(front.url) as asking:
+        with Traffic(url=front.url, model="twice", inputs=INPUTS, pause_s=0.01) as traffic:
             assert target.share(other_image, 10, 31) == 33, "one pod beside two"
             assert target.live() == front, "the former version is live until the switch"
             assert pods_and_limits(target, other_image) == (1, 1, 1)
-            assert 0.15 < asking.share_of_the_other() < 0.55
+            assert 0.15 < share_of_the_other(traffic) < 0.55
             assert target.share(other_image, 50, 31) == 50
-            assert 0.3 < asking.share_of_the_other() < 0.7
+            assert 0.3 < share_of_the_other(traffic) < 0.7
             assert target.share(other_image, 90, 31) == 60, "three pods, of which there may be"
             assert target.share(other_image, 10, 31) == 33
             target.switch(other_image, 31)
             assert pods_and_limits(target, other_image) == (2, 2, 3)
-            assert asking.share_of_the_other() == 1
+            assert share_of_the_other(traffic) == 1
             assert target.share(other_image, 10, 31) == 100, "it is live already"
             target.start(images[0], 32)
             target.share(images[0], 50, 32)
             target.switch(other_image, 32)
-            assert asking.share_of_the_other() == 1, "a switch to what is live ends the share"
-        assert asking.failed == []
+            assert share_of_the_other(traffic) == 1, "a switch to what is live ends the share"
+        assert traffic.failed == []
         target.stop(images[0], 33)
         target.stop(other_image, 33)
 
@@ -207,10 +172,10 @@ def test_a_share_that_somebody_left_is_ended_by_whoever_comes_next(
         target.start(images[0], 40)
         front = target.switch(images[0], 40)
         target.start(other_image, 41)
-        with Asking(front.url) as asking:
+        with Traffic(url=front.url, model="twice", inputs=INPUTS, pause_s=0.01) as traffic:
             target.share(other_image, 50, 41)
             target.start(other_image, 42)
-            assert asking.share_of_the_other() == 0, "what was started again gets no traffic"
+            assert share_of_the_other(traffic) == 0, "what was started again gets no traffic"
             assert pods_and_limits(target, other_image) == (2, 2, 4)
             with pytest.raises(Overtaken, match="entry 42 of the ledger was obeyed before"):
                 target.share(other_image, 50, 41)
@@ -220,11 +185,11 @@ def test_a_share_that_somebody_left_is_ended_by_whoever_comes_next(
                 target._delete(other_image, 41)
             target.share(other_image, 50, 42)
             target.start(images[1], 43)
-            assert asking.share_of_the_other() == 0, "nor does a third one, or what it displaces"
+            assert share_of_the_other(traffic) == 0, "nor does a third one, or what it displaces"
             assert target._deployment(target._named(other_image)) is None
             target.share(images[1], 50, 43)
             target.stop(images[1], 44)
-        assert asking.failed == []
+        assert traffic.failed == []
         assert target.live() == front
         target.start(images[1], 45)
         target.share(images[1], 50, 45)
@@ -329,8 +294,8 @@ def test_promote_again_and_roll_back_under_traffic(
     assert (code, first["kind"]) == (0, "promoted"), first
     settings = KubernetesTargetSettings(target="kubernetes", repository=registry)
     with kubernetes_target.connected(settings, site.environ) as (_, proxy):
-        url = f"{proxy}/served-production/v2/models/served/infer"
-        with Traffic(url) as traffic:
+        url = f"{proxy}/served-production"
+        with Traffic(url=url, model="served", inputs=INPUTS_OF_SERVED) as traffic:
             site.judged("0.75")
             code, second = site.run("promote", "production")
             assert (code, second["kind"], second["previous"]) == (0, "promoted", first["to"])

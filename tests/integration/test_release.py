@@ -2,12 +2,11 @@
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import pytest
@@ -18,6 +17,7 @@ from tests import project
 from tests.conftest import Repo
 from tests.fake_github import Pull, World, serving
 from tests.project import ci_mlops
+from tests.traffic import Traffic
 
 RELEASE = """\
 stages:
@@ -95,45 +95,14 @@ def site(repo: Repo) -> Iterator[Site]:
         psutil.Process(told["pid"]).kill()
 
 
-@dataclass
-class Traffic:
-    """Clients that ask without a pause, each over one connection, until told to end."""
-
-    site: Site
-    over: threading.Event = field(default_factory=threading.Event)
-    versions: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    def client(self) -> None:
-        url = f"http://127.0.0.1:{self.site.port}/v2/models/small/infer"
-        with requests.Session() as session:
-            while not self.over.is_set():
-                try:
-                    found = session.post(url, json={"inputs": INPUTS}, timeout=20)
-                    found.raise_for_status()
-                    self.versions.append(found.json()["model_version"])
-                except requests.RequestException as fault:
-                    self.failed.append(str(fault))
-                time.sleep(0.005)
-
-    def __enter__(self) -> Self:
-        self.threads = [threading.Thread(target=self.client) for _ in range(3)]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-
-
 def test_promote_again_and_roll_back_under_traffic(site: Site) -> None:
     site.judged({"note.txt": "1"}, "The first")
     code, first = site.promote()
     assert (code, first["kind"]) == (0, "promoted"), first["reason"]
     assert site.live() == first["to"]
-    with Traffic(site) as traffic:
+    with Traffic(
+        url=f"http://127.0.0.1:{site.port}", model="small", inputs=INPUTS, clients=3
+    ) as traffic:
         site.judged({"train.py": TRAIN}, "Another model")
         code, second = site.promote("--reason", "more regular")
         assert (code, second["kind"], second["previous"]) == (0, "promoted", first["to"])

@@ -29,6 +29,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, self.server.metrics().encode())
         elif self.path == "/v2/health/ready":
             self._send(200, b"{}")
+        elif self.path == "/v2/models/m":
+            self._send(200, b'{"name": "m"}')
         else:
             self._send(404, b"{}")
 
