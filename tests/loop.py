@@ -34,7 +34,7 @@ stages:
   data: { deepchecks: false }
   model: { deepchecks: false }
   policy:
-    packs: [no-regression] # a model of a few more rows may fall below a floor by chance
+    packs: [four-fifths, no-regression]
     min_group_size: 30
   serving:
 """
