@@ -47,6 +47,10 @@ END_WITHIN_S = 45
 SWITCH_WITHIN_S = 30.0
 MISSING, CONFLICT = 404, 409
 POLL_S = 0.05
+TRIES = 20
+"""How often something is done again that somebody else may undo at the same moment."""
+NEVER = "0001-"
+"""What Docker's time of a first start begins with before there was one."""
 
 PROXY = """\
 # {state}
@@ -298,17 +302,33 @@ class DockerTarget:
             )
 
     def _network(self) -> str:
+        """Return the id of the network, made if it is not there.
+
+        Two who make it at the same moment get one each, of the same name: Docker's check for
+        duplicates is no promise. Whoever sees another beside his own takes his own away.
+        """
         from docker.errors import APIError
 
-        client = self.docker.client
-        if not client.networks.list(names=[f"^{self.name}$"]):
-            try:
-                labels = {ENVIRONMENT: self.name}
-                client.networks.create(self.name, labels=labels, check_duplicate=True)
-            except APIError as fault:
-                if fault.status_code != CONFLICT:
-                    raise
-        return self.name
+        networks = self.docker.client.networks
+        for _ in range(TRIES):
+            made = None
+            if not networks.list(names=[f"^{self.name}$"]):
+                try:
+                    labels = {ENVIRONMENT: self.name}
+                    made = networks.create(self.name, labels=labels, check_duplicate=True)
+                except APIError as fault:
+                    if fault.status_code != CONFLICT:
+                        raise
+            found = networks.list(names=[f"^{self.name}$"])
+            if len(found) == 1:
+                return str(found[0].id)
+            if made is not None:
+                made.remove()
+            time.sleep(secrets.randbelow(500) / 1000)
+        raise OutsideError(
+            f"there are {len(found)} networks {self.name}",
+            remedy=f"Remove all but one: docker network ls --filter name=^{self.name}$",
+        )
 
     # --- the proxy ------------------------------------------------------------------------------
 
@@ -322,17 +342,28 @@ class DockerTarget:
         """Return HAProxy's container, started if it is not."""
         from docker.errors import NotFound
 
+        name = f"{self.name}-proxy"
         with _refused("HAProxy cannot be started"):
-            while True:
+            for _ in range(TRIES):
                 try:
-                    found = self.docker.client.containers.get(f"{self.name}-proxy")
+                    found = self.docker.client.containers.get(name)
+                except NotFound:
+                    self._make_proxy()
+                    continue
+                # Between two lines somebody else may remove it, or the network it was made for.
+                with contextlib.suppress(NotFound):
                     if found.status != "running":
                         found.start()
                         found.reload()
-                except NotFound:
-                    self._make_proxy()
-                else:
                     return found
+                with contextlib.suppress(NotFound):
+                    found.reload()
+                    if found.attrs["State"]["StartedAt"].startswith(NEVER):
+                        found.remove(force=True)
+        raise OutsideError(
+            f"HAProxy cannot be started: {name} or its network is missing",
+            remedy=f"If it stands there, remove the container {name}; then run it again",
+        )
 
     def _make_proxy(self) -> None:
         """Make HAProxy's container, which gets its name when nothing is missing in it."""

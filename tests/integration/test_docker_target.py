@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import requests
+from docker.models.networks import NetworkCollection
 
 from ci_mlops.containers import Docker
 from ci_mlops.errors import OutsideError
+from ci_mlops.release import docker_target
 from ci_mlops.release.docker_target import DockerTarget
 from ci_mlops.release.settings import DockerTargetSettings
 from ci_mlops.release.target import Overtaken
@@ -69,16 +71,20 @@ class Site:
 
 @contextmanager
 def host(name: str) -> Iterator[Docker]:
-    """Yield the daemon, and remove what an environment left on it."""
+    """Yield the daemon without what an environment left there: now, or when a run was killed."""
     with Docker.connected(os.environ) as daemon:
+        clear(daemon, name)
         try:
             yield daemon
         finally:
-            filters = {"name": f"^/?{name}"}
-            for one in daemon.client.containers.list(all=True, filters=filters):
-                one.remove(force=True)
-            for one in daemon.client.networks.list(names=[f"^{name}$"]):
-                one.remove()
+            clear(daemon, name)
+
+
+def clear(daemon: Docker, name: str) -> None:
+    for one in daemon.client.containers.list(all=True, filters={"name": f"^/?{name}"}):
+        one.remove(force=True)
+    for one in daemon.client.networks.list(names=[f"^{name}$"]):
+        one.remove()
 
 
 @pytest.fixture
@@ -173,6 +179,26 @@ def test_an_image_that_ends_at_once_or_is_nowhere_is_said(
             target.start(f"sha256:{'0' * 64}", 1)
         with pytest.raises(OutsideError, match="has no recorded answers in /srv/bundle"):
             target.recorded(nothing)
+
+
+def test_of_two_networks_made_at_once_one_is_left(
+    proxy_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs: list[str] = []
+    create = NetworkCollection.create
+
+    def both(self: Any, name: str, **given: Any) -> Any:
+        given["check_duplicate"] = False  # as Docker does when two ask within the same moment
+        theirs.append(create(self, name, **given).id)
+        return create(self, name, **given)
+
+    with targeted(proxy_image) as target:
+        monkeypatch.setattr(NetworkCollection, "create", both)
+        assert [target._network(), target._network()] == [theirs[0], theirs[0]]
+        create(target.docker.client.networks, target.name, check_duplicate=False)
+        monkeypatch.setattr(docker_target, "TRIES", 2)
+        with pytest.raises(OutsideError, match=r"there are 2 networks ci-mlops-test-target\. Rem"):
+            target._network()
 
 
 # --- through a registry --------------------------------------------------------------------------

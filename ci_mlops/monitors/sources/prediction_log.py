@@ -96,7 +96,9 @@ def read_log(
             )
         window = _window(columns, since, until)
         total = int(_rows(database, f"SELECT count(*) FROM ({window})")[0][0])  # noqa: S608
-        sample = f"USING SAMPLE reservoir({max_rows} ROWS) REPEATABLE ({seed})"
+        # By a digest of what names a row, so that any number of threads draws the same ones.
+        row = "row" if "row" in columns else "0"
+        sample = f"ORDER BY md5(concat_ws('#', '{seed}', id, {row})) LIMIT {max_rows}"
         found = _table(database, f"SELECT * FROM ({window}) {sample}")  # noqa: S608
     answers, inputs = _framed(found)
     return Log(answers=answers, inputs=inputs, rows=total, spoiled=int(spoiled))
