@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ci_mlops.changes import DOCUMENTATION
+from ci_mlops.dataset.columns import kinds, numbers
+from ci_mlops.dataset.settings import Contract
 from ci_mlops.errors import CannotLook
+from ci_mlops.evidence import text_sha256
 from ci_mlops.model import wire
 from ci_mlops.model.predict import positive_class
 from ci_mlops.model.predictions import Predictions
@@ -20,6 +23,8 @@ from ci_mlops.serving.rows import PREDICTIONS, PROBABILITIES
 from ci_mlops.serving.signature import Column, Signature, column_of
 from ci_mlops.stage import Side, Workspace
 
+MAX_KNOWN = 1000
+"""More values than these that a column may have are not written into its signature."""
 KEPT = 10
 """Bundles in the cache; a released one is kept by its target."""
 
@@ -92,24 +97,61 @@ def _signature(
         positive=positive,
         threshold=side.model.threshold,
         scores=predictions.scores is not None,
+        out_of_contract=side.model.out_of_contract,
     )
+
+
+def inputs(workspace: Workspace) -> Mapping[str, str]:
+    """Return digests of what a bundle depends on beside the subjects of a stage that makes one."""
+    return {
+        f"contract of {side.name}": text_sha256(side.contract.model_dump_json())
+        for side in workspace.sides()
+    }
 
 
 def _columns(workspace: Workspace, side: Side, frame: pd.DataFrame) -> tuple[Column, ...]:
     header, _ = wire.encode(frame)
-    both = [frame]
+    seen = frame
     if side.data.train is not None:
         train = workspace.table(side, "train").frame
-        both.append(train[[name for name in frame if name in train]])
+        seen = pd.concat([frame, train[[name for name in frame if name in train]]])
+    of = kinds(seen, side.data)
     return tuple(
         column_of(
             one,
-            nulls=any(one["name"] in f and f[one["name"]].isna().any() for f in both),
+            nulls=bool(seen[one["name"]].isna().any()),
             texts=all(isinstance(value, str) for value in frame[one["name"]].dropna()),
             sensitive=one["name"] in side.data.sensitive,
+            **_allowed(one, of.get(one["name"]), seen[one["name"]], side.contract),
         )
         for one in header["columns"]
     )
+
+
+def _allowed(
+    described: Mapping[str, Any], kind: str | None, seen: "pd.Series[Any]", given: Contract
+) -> dict[str, Any]:
+    """Return the range or the values that a column may have: those given, or those seen."""
+    name, form = described["name"], described["kind"]
+    is_number = form in {"array", "masked"} and not described["dtype"].endswith("b1")
+    if name in given.categories and form != "datetime":
+        texts = {str(one) for one in given.categories[name]}
+        alike = (one for one in _distinct(seen) if str(one) in texts)
+        return {"known": tuple(dict.fromkeys((*given.categories[name], *alike)))}
+    if name in given.range and is_number:
+        return {"range": given.range[name]}
+    if kind == "number" and is_number:
+        values = numbers(seen)
+        return {"range": (float(values.min()), float(values.max()))} if len(values) else {}
+    # Of what has categories of its own, the server takes no others anyway.
+    if kind == "category" and form in {"array", "masked", "json"}:
+        known = _distinct(seen)
+        return {"known": known} if len(known) <= MAX_KNOWN else {}
+    return {}
+
+
+def _distinct(values: "pd.Series[Any]") -> tuple[Any, ...]:
+    return tuple(sorted((_plain(one) for one in values.dropna().unique()), key=repr))
 
 
 def _recorded(

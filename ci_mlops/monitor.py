@@ -27,7 +27,6 @@ from ci_mlops.release.entry import time_of
 from ci_mlops.release.ledger import Ledger
 from ci_mlops.release.settings import DockerTargetSettings, KubernetesTargetSettings
 from ci_mlops.report import markdown
-from ci_mlops.stages.data import DataStage
 from ci_mlops.stages.policy import PolicyStage
 from ci_mlops.verdict import Gate, Verdict
 
@@ -114,7 +113,7 @@ def opened(
     chosen = settings.chosen()
     folder = sides.head.root / ".mlops" / "monitors" / settings.environment
     configured = loaded.config.stages.chosen()
-    policy, data = configured.get("policy"), configured.get("data")
+    policy = configured.get("policy")
     log = settings.predictions
     watched = Watched(
         head=sides.head,
@@ -133,7 +132,6 @@ def opened(
         now=now,
         log=log.path if log else None,
         max_rows=log.max_rows if log else 0,
-        contract=data.contract if isinstance(data, DataStage) else DataStage().contract,
         policy=policy if isinstance(policy, PolicyStage) else PolicyStage(packs=("four-fifths",)),
         limits=_limits(loaded.config, settings.environment),
         labels=settings.labels,

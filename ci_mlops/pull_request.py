@@ -19,6 +19,7 @@ from ci_mlops.model.settings import ModelSettings
 from ci_mlops.plan import Plan, plan
 from ci_mlops.stage import Side, Stage, Workspace
 from ci_mlops.stages import STAGES
+from ci_mlops.stages.data import contract_of
 from ci_mlops.verdict import Gate
 
 OUTSIDE = Workflow(inside=False)
@@ -319,6 +320,7 @@ def _head_side(
         model=settings.model,
         subjects=state.found,
         places=loaded.places(),
+        contract=contract_of(settings.stages.chosen()),
     )
     return side, blocked
 
@@ -359,6 +361,7 @@ def _base_side(
         model=model,
         subjects=state.found,
         places=loaded.places(),
+        contract=contract_of(settings.stages.chosen()),
     )
     return side, "", notes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ci_mlops.command import Commands
-from ci_mlops.dataset.settings import DataSettings
+from ci_mlops.dataset.settings import Contract, DataSettings
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Artifact, Chart, Check, Metric, Place, Subject, Table
 from ci_mlops.model.settings import ModelSettings
@@ -38,6 +38,8 @@ class Side:
     """Digests of `data.train`, `data.test`, `model`, `predictions.test` ..., and `code`."""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Where each setting stands, such as `model.threshold`."""
+    contract: Contract = field(default_factory=Contract)
+    """The rules for columns that this side's stage data gives."""
 
     def digest(self, name: str) -> str:
         """Digest of a subject of this side; empty when the side has no such subject."""

@@ -11,7 +11,6 @@ from ci_mlops.dataset import feedback
 from ci_mlops.dataset.domain import MAX_VALUES, Cell, Column, Domain, learn, plain
 from ci_mlops.dataset.feedback import Case
 from ci_mlops.dataset.reading import read_table
-from ci_mlops.dataset.settings import Contract as Contracted
 from ci_mlops.dataset.settings import DataSettings
 from ci_mlops.errors import CannotLook, ConfigError
 from ci_mlops.feedback.given import Given, as_text
@@ -20,7 +19,7 @@ from ci_mlops.model.process import ModelProcess
 from ci_mlops.model.settings import ModelSettings
 from ci_mlops.stage import Stage
 from ci_mlops.stages.behaviour import BehaviourStage
-from ci_mlops.stages.data import DataStage
+from ci_mlops.stages.data import contract_of
 from ci_mlops.strict_yaml import did_you_mean
 
 MAX_REASON = 300
@@ -165,7 +164,7 @@ def target(
     root: Path, data: DataSettings, model: ModelSettings | None, stages: Mapping[str, Stage]
 ) -> Target:
     """Return what the sections of mlops.yml say. Raises ConfigError where they name no file."""
-    behaviour, about_data = stages.get("behaviour"), stages.get("data")
+    behaviour = stages.get("behaviour")
     settings = behaviour if isinstance(behaviour, BehaviourStage) else None
     file = settings.feedback_file() if settings else None
     if settings is None or file is None or model is None:
@@ -174,7 +173,7 @@ def target(
             place="mlops.yml: stages.behaviour",
             remedy="Add `feedback: feedback/cases.csv` there",
         )
-    given = about_data.contract if isinstance(about_data, DataStage) else Contracted()
+    given = contract_of(stages)
     return Target(
         root=root,
         data=data,

@@ -46,6 +46,9 @@ class ModelSettings(Value):
     recorded_rows: Annotated[int, Field(ge=1, le=1000)] = 32
     """Test rows that a bundle or an image's evidence holds with the answers that were judged, for
     every later verification. Whoever can read it can read them."""
+    out_of_contract: Literal["count", "refuse"] = "count"
+    """What the served model does with values that the data contract does not allow: ranges and
+    categories of `stages.data.contract`, or else those of the training and test data."""
     card: Annotated[str, Field(min_length=1)] | None = None
     """The model card: `model_card.yml`, the human part of a card that `ci-mlops card` makes of
     evidence; or a card in Markdown, with YAML front matter for fields that policies ask for."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
-from ci_mlops.dataset.settings import Contract
 from ci_mlops.errors import CannotLook
 from ci_mlops.monitors.sources.prediction_log import LabelSettings, Log
 from ci_mlops.monitors.sources.prometheus import Prometheus
@@ -56,8 +55,6 @@ class Watched(Workspace):
     log: str | None
     """Where the prediction log is, relative to the head's root."""
     max_rows: int
-    contract: Contract
-    """The rules of stage data."""
     policy: PolicyStage
     """Stage policy's settings."""
     limits: Limits

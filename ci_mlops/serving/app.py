@@ -6,7 +6,7 @@ Source: https://github.com/kserve/open-inference-protocol, specification/protoco
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
@@ -91,6 +91,12 @@ class Service:
             buckets=BUCKETS_S,
             registry=self.registry,
         )
+        self.outside = Counter(
+            "ci_mlops_inference_out_of_contract",
+            "Values of an input that the data contract does not allow",
+            ["model", "version", "input"],
+            **of,  # type: ignore[arg-type]
+        )
         self.dropped = Counter(
             "ci_mlops_prediction_log_dropped",
             "Requests that the prediction log could not keep",
@@ -134,6 +140,7 @@ class Service:
             given = rows.values(self.signature, request)
             body = rows.encode(self.signature, given, max_rows=MAX_ROWS)
             wanted = rows.asked(request, self._outputs)
+            self._hold(given)
         except WrongInput as fault:
             return 400, {"error": str(fault)}
         except (ValueError, RecursionError) as fault:
@@ -149,6 +156,14 @@ class Service:
         told = {"model_name": self.signature.name, "model_version": self.version}
         kept = [one for one in found if one["name"] in wanted]
         return 200, {**told, "id": request_id, "outputs": kept}
+
+    def _hold(self, given: Mapping[str, list[Any]]) -> None:
+        """Hold values to the data contract: count those outside; raise WrongInput if it says so."""
+        outside = rows.outside(self.signature, given)
+        for name, values in outside.items():
+            self.outside.labels(self.signature.name, self.version, name).inc(len(values))
+        if outside and self.signature.out_of_contract == "refuse":
+            raise rows.refusal(self.signature, outside)
 
     def metadata(self) -> dict[str, Any]:
         """Describe the model: what it takes and what it answers."""

@@ -83,6 +83,23 @@ def values(signature: Signature, request: Any) -> dict[str, list[Any]]:
     return given
 
 
+def outside(signature: Signature, given: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the values that the data contract does not allow, by column; they can be encoded."""
+    by_column = {column.name: column.outside(given[column.name]) for column in signature.ruled}
+    return {name: values for name, values in by_column.items() if values}
+
+
+def refusal(signature: Signature, outside: Mapping[str, list[Any]]) -> WrongInput:
+    """Return what is said of the first of the values that the data contract does not allow."""
+    column = next(one for one in signature.ruled if one.name in outside)
+    if column.range is not None:
+        allowed = f"{column.range[0]:g} to {column.range[1]:g}"
+    else:
+        allowed = _listed(json.dumps(one) for one in column.known)
+    shown = json.dumps(outside[column.name][0])[:100]
+    return WrongInput(f"input {column.name!r} is {shown}; the data contract allows {allowed}")
+
+
 def _tensor(one: Any) -> tuple[str, list[int], list[Any]]:
     """Return name, shape and flat values of an input, of any datatype that the protocol has."""
     if not isinstance(one, dict) or not isinstance(one.get("name"), str):

@@ -1,6 +1,7 @@
 """What a served model takes and answers: the columns as they were judged, classes, threshold."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -58,6 +59,26 @@ class Column(Value):
     """Whether every value in the data that was judged was a text."""
     sensitive: bool = False
     """Whether its values are kept out of the prediction log."""
+    range: Annotated[Many[float], Field(min_length=2, max_length=2)] | None = None
+    """The lowest and the highest value that the data contract allows."""
+    known: Many[Class] = ()
+    """The values that the data contract allows; none where any may come."""
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether the data contract says anything about its values."""
+        return self.range is not None or bool(self.known)
+
+    def outside(self, data: Sequence[Any]) -> list[Any]:
+        """Return those of n values, of the right type, that the data contract does not allow."""
+        low, high = self.range or (-math.inf, math.inf)
+        if self.range is not None:
+            return [one for one in data if one is not None and not low <= one <= high]
+        return [one for one in data if one is not None and one not in self._known]
+
+    @cached_property
+    def _known(self) -> frozenset[Class]:
+        return frozenset(self.known)
 
     @cached_property
     def header(self) -> Mapping[str, Any]:
@@ -86,12 +107,17 @@ class Signature(Value):
     threshold: Share = 0.5
     scores: bool = True
     """Whether the model answers probabilities, and not labels alone."""
+    out_of_contract: Literal["count", "refuse"] = "count"
+    """What happens to values that the data contract does not allow."""
+
+    @cached_property
+    def ruled(self) -> tuple[Column, ...]:
+        """The columns that the data contract says anything about."""
+        return tuple(column for column in self.columns if column.has_rule)
 
 
-def column_of(
-    described: dict[str, Any], *, nulls: bool, texts: bool = False, sensitive: bool = False
-) -> Column:
-    """Return the column that a header of the wire describes."""
+def column_of(described: dict[str, Any], **seen: Any) -> Column:
+    """Return the column that a header of the wire describes; `seen` are its other fields."""
     kind = described["kind"]
     datatype: Datatype = "BYTES"
     if kind in {"array", "masked"}:
@@ -99,13 +125,11 @@ def column_of(
     return Column(
         name=described["name"],
         datatype=datatype,
-        nulls=nulls,
         kind=kind,
         dtype=described.get("dtype", ""),
         pandas=described.get("pandas", ""),
         categories=tuple(described.get("categories", ())),
         ordered=described.get("ordered", False),
         unit=described.get("unit", ""),
-        texts=texts,
-        sensitive=sensitive,
+        **seen,
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ci_mlops.command import Commands
-from ci_mlops.dataset.settings import Contract, DataSettings
+from ci_mlops.dataset.settings import DataSettings
 from ci_mlops.errors import CannotLook, OutsideError
 from ci_mlops.evidence import Check, Outcome, Subject
 from ci_mlops.monitors.latency import LatencyMonitor
@@ -96,7 +96,6 @@ def _watched(folder: Path, url: str, version: str, *, since_h: float = HOURS) ->
         now=NOW,
         log=None,
         max_rows=0,
-        contract=Contract(),
         policy=PolicyStage(packs=("four-fifths",)),
         limits=Limits(memory_mb=512, cpus=1),
         labels=None,

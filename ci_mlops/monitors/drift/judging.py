@@ -238,7 +238,7 @@ def _interval(one: contract.Violation) -> Interval | None:
 def _violations(
     settings: "DriftMonitor", watched: "Watched", reference: pd.DataFrame, part: pd.DataFrame
 ) -> list[contract.Violation]:
-    given = watched.contract
+    given = watched.head.contract
     inside = {
         name: {k: v for k, v in getattr(given, name).items() if k in reference.columns}
         for name in ("null_rate", "range", "categories")

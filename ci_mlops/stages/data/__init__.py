@@ -74,3 +74,9 @@ class DataStage(Stage):
         from ci_mlops.stages.data import judging
 
         return judging.judge(self, workspace)
+
+
+def contract_of(stages: Mapping[str, Stage]) -> Contract:
+    """Return the rules for columns that the configured stages give."""
+    stage = stages.get("data")
+    return stage.contract if isinstance(stage, DataStage) else Contract()

@@ -59,12 +59,12 @@ class ImageStage(Stage):
 
     def inputs(self, workspace: Workspace) -> Mapping[str, str]:
         """Digest what builds the image beside the project: our Dockerfile and the server's lock."""
+        from ci_mlops import bundling
         from ci_mlops.evidence import file_sha256
         from ci_mlops.stages.image import building
 
-        del workspace
         files = (building.shipped("Dockerfile"), building.shipped("requirements/serving.txt"))
-        return {file.name: file_sha256(file) for file in files}
+        return {file.name: file_sha256(file) for file in files} | dict(bundling.inputs(workspace))
 
     def run(self, workspace: Workspace) -> Findings:
         """Build, start, ask, and end."""

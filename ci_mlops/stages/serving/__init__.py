@@ -1,5 +1,6 @@
 """Stage serving: whether the model answers over HTTP as it was judged."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -18,6 +19,12 @@ class ServingStage(Stage):
     """How far a number may lie from the judged one, relative where it is above 1."""
     ready_within_s: Annotated[float, Field(gt=0, le=3600)] = 30
     """How long the server may take until it is ready."""
+
+    def inputs(self, workspace: Workspace) -> Mapping[str, str]:
+        """Digests of what the bundle depends on beside data, model and code."""
+        from ci_mlops import bundling
+
+        return bundling.inputs(workspace)
 
     def run(self, workspace: Workspace) -> Findings:
         """Make head's bundle and try it. Raises CannotLook."""

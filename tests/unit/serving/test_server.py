@@ -1,5 +1,6 @@
 """The server as its clients see it: a process of its own, on loopback."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -16,7 +17,7 @@ import pytest
 import requests
 
 from ci_mlops.serving import bundle, start, worker
-from ci_mlops.serving.app import MAX_BODY_BYTES
+from ci_mlops.serving.app import MAX_BODY_BYTES, Service
 from ci_mlops.serving.bundle import Recorded, Serve
 from ci_mlops.serving.signature import Column, Signature
 from tests.conftest import clean_environ
@@ -40,8 +41,8 @@ def load(path):
     return Model()
 """
 COLUMNS = (
-    Column(name="x", datatype="FP64", kind="array", dtype="<f8"),
-    Column(name="who", datatype="BYTES", kind="json"),
+    Column(name="x", datatype="FP64", kind="array", dtype="<f8", range=(0, 100)),
+    Column(name="who", datatype="BYTES", kind="json", known=("ann", 3)),
 )
 
 
@@ -169,6 +170,48 @@ def test_metrics_count_answers_by_status(server: Served) -> None:
     assert "process_resident_memory_bytes" in text
     (held,) = (one for one in text.splitlines() if one.startswith("ci_mlops_model_resident"))
     assert float(held.split()[-1]) > 2_000_000, "the model has a process of its own"
+
+
+def outside(server: Served) -> dict[str, float]:
+    text = requests.get(f"{server.url}/metrics", timeout=9).text
+    start = "ci_mlops_inference_out_of_contract_total{"
+    lines = [one for one in text.splitlines() if one.startswith(start)]
+    return {one.partition('input="')[2].partition('"')[0]: float(one.split()[-1]) for one in lines}
+
+
+def test_values_that_the_data_contract_does_not_allow_are_counted(server: Served) -> None:
+    assert outside(server) == {}
+    asked = inputs(0.5, 0.25, 0.75)
+    asked[1]["data"] = ["ann", "bob", "eve"]
+    reply = requests.post(f"{server.model}/infer", json={"inputs": asked}, timeout=9)
+    assert (reply.status_code, outside(server)) == (200, {"who": 2})
+    server.infer(-1)
+    assert outside(server) == {"who": 2, "x": 1}
+
+
+class Never:
+    """A model that must not be asked."""
+
+    async def answer(self, body: Any) -> Any:
+        raise AssertionError(body)
+
+
+def test_or_they_are_refused_before_the_model_sees_them() -> None:
+    signature = Signature(
+        name="small", task="regression", columns=COLUMNS, out_of_contract="refuse"
+    )
+    service = Service(model=Never(), signature=signature, digest=f"sha256:{'0' * 64}")
+    answered = []
+    for x, who in ((100.5, "ann"), (-1, "bob"), (1, "bob")):
+        asked = inputs(x)
+        asked[1]["data"] = [who]
+        raw = json.dumps({"inputs": asked}).encode()
+        answered.append(asyncio.run(service.infer(raw)))
+    assert answered == [
+        (400, {"error": "input 'x' is 100.5; the data contract allows 0 to 100"}),
+        (400, {"error": "input 'x' is -1; the data contract allows 0 to 100"}),
+        (400, {"error": 'input \'who\' is "bob"; the data contract allows "ann", 3'}),
+    ]
 
 
 def test_predictions_are_kept_a_line_a_row_without_what_is_left_out(server: Served) -> None:

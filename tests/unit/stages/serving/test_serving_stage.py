@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 
 from ci_mlops import bundling
 from ci_mlops.command import Commands
+from ci_mlops.dataset.settings import Contract
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
 from ci_mlops.serving import bundle
+from ci_mlops.serving.signature import Signature
 from ci_mlops.stage import Findings, Workspace
 from ci_mlops.stages.serving import ServingStage
 from tests.unit.stages.behaviour import behaviour_spaces as make
@@ -87,6 +90,45 @@ def test_the_same_input_is_the_same_bundle_and_another_is_not(
         (space.head.root / "code.py").write_text(change, encoding="utf-8")
         digests.append(bundling._made(space, space.head)[1])
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_data_contract_stands_in_the_bundle(tmp_path: Path, commands: Commands) -> None:
+    frame = FRAME.assign(
+        grade=np.resize([1, 2, 3], len(FRAME)),
+        size=np.resize([1.0, 7.5, np.nan], len(FRAME)),
+        city=np.resize(["A", "B", None], len(FRAME)),
+        note=[f"note {n}" for n in range(len(FRAME))],
+        since=pd.Timestamp("2026-11-23"),
+        member=np.resize([True, False], len(FRAME)),
+    )
+    asked = settings("sound", "binary").model_copy(update={"out_of_contract": "refuse"})
+    space = workspace(tmp_path, commands, asked, frame)
+    learned = bundle.read_serve(bundling.make(space, space.head)[0]).signature
+    assert learned.out_of_contract == "refuse"
+
+    def rules(signature: Signature) -> dict[str, Any]:
+        return {one.name: one.range or one.known for one in signature.ruled}
+
+    found = rules(learned)
+    assert {name: found.get(name) for name in frame.columns[-6:]} == {
+        "grade": (1, 3),
+        "size": (1, 7.5),
+        "city": ("A", "B"),
+        "note": None,
+        "since": None,
+        "member": (False, True),
+    }
+    before = ServingStage().inputs(space)
+    contract = Contract(
+        range={"size": (0, 9), "note": (0, 1)},
+        categories={"grade": ("1", "2", "3"), "since": ("2026",)},
+    )
+    space = replace(space, head=replace(space.head, contract=contract))
+    assert ServingStage().inputs(space) != before, "no evidence of other rules stands for it"
+    del space._made["bundle", "head"]
+    found |= {"size": (0, 9), "grade": ("1", "2", "3", 1, 2, 3)}
+    assert rules(bundle.read_serve(bundling.make(space, space.head)[0]).signature) == found
+    assert all(one.outcome == "passed" for one in ServingStage().run(space).checks)
 
 
 def test_old_bundles_are_removed(
