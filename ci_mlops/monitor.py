@@ -256,6 +256,10 @@ def _limits(config: Config, environment: str) -> Limits:
         return Limits(memory_mb=settings.memory_mb, cpus=settings.cpus)
     if isinstance(settings, KubernetesTargetSettings):
         # A pod may hold twice what it requests, see release/manifests.py.
-        memory = 2 * settings.memory_mb if settings.memory_mb else None
-        return Limits(memory_mb=memory)
+        requested = settings.memory_mb
+        return Limits(
+            memory_mb=2 * requested if requested else None,
+            requested_mb=requested,
+            requested_cpus=settings.cpus,
+        )
     return Limits()

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ci_mlops.command import Commands
+    from ci_mlops.config import Loaded
     from ci_mlops.dataset.feedback import Case
     from ci_mlops.feedback.contract import Contract, Target
     from ci_mlops.feedback.file import Added
     from ci_mlops.feedback.propose import Proposed
     from ci_mlops.github import Workflow
-    from ci_mlops.monitor import Seen
+    from ci_mlops.monitor import Seen, Watch
     from ci_mlops.monitors.production import Live
     from ci_mlops.monitors.settings import Answer
 
@@ -63,18 +64,8 @@ def monitor(arguments: Namespace, environ: Environ) -> int:
     github = repository_of(workflow) if arguments.issue else None
     try:
         with pull_request.locked(path.resolve().parent / ".mlops"):
-            with places.ledger(arguments, environ) as ledger:
-                watch = monitor.opened(
-                    loaded,
-                    path,
-                    ledger=ledger,
-                    commands=commands,
-                    now=datetime.now(UTC),
-                    environ=environ,
-                    only=arguments.only,
-                    skip=arguments.skip,
-                    cores=os.cpu_count() or 1,
-                )
+            chosen = {"only": arguments.only, "skip": arguments.skip}
+            watch = _opened(loaded, path, arguments, environ, commands, **chosen)
             with progress.display(watch.plan.names(), environ) as display:
                 seen = monitor.look(watch, display, workflow=workflow)
     finally:
@@ -90,6 +81,8 @@ def monitor(arguments: Namespace, environ: Environ) -> int:
             "environment": watch.settings.environment,
             "live": live.digest if live and live.promoted else "",
             "reason": seen.reason(),
+            "report": str(watch.watched.folder / "report.md"),
+            "evidence": str(watch.watched.folder / "evidence"),
         }
     )
     workflow.write_summary(monitor.report_text(seen))
@@ -100,9 +93,33 @@ def monitor(arguments: Namespace, environ: Environ) -> int:
     return seen.verdict.exit_code
 
 
+def _opened(
+    loaded: "Loaded",
+    path: Path,
+    arguments: Namespace,
+    environ: Environ,
+    commands: "Commands",
+    **chosen: "Sequence[str]",
+) -> "Watch":
+    """Open the environment that is watched, as it is now; `chosen` may leave monitors out."""
+    from ci_mlops import monitor
+
+    with places.ledger(arguments, environ) as ledger:
+        return monitor.opened(
+            loaded,
+            path,
+            ledger=ledger,
+            commands=commands,
+            now=datetime.now(UTC),
+            environ=environ,
+            cores=os.cpu_count() or 1,
+            **chosen,
+        )
+
+
 def retrain(arguments: Namespace, environ: Environ) -> int:
     """Train anew, and propose what comes of it."""
-    from ci_mlops import config, monitor, pull_request, retrain
+    from ci_mlops import config, pull_request, retrain
     from ci_mlops.command import Commands
     from ci_mlops.errors import ConfigError
     from ci_mlops.github import Workflow
@@ -120,16 +137,7 @@ def retrain(arguments: Namespace, environ: Environ) -> int:
     commands = Commands(environ={k: v for k, v in environ.items() if k not in SECRETS})
     try:
         with pull_request.locked(path.resolve().parent / ".mlops"):
-            with places.ledger(arguments, environ) as ledger:
-                watch = monitor.opened(
-                    loaded,
-                    path,
-                    ledger=ledger,
-                    commands=commands,
-                    now=datetime.now(UTC),
-                    environ=environ,
-                    cores=os.cpu_count() or 1,
-                )
+            watch = _opened(loaded, path, arguments, environ, commands)
             proposed = retrain.propose(
                 loaded,
                 path,

@@ -36,10 +36,15 @@ class Live:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the environment allows one server to use, as far as `release` says."""
+    """What the environment gives one server, as far as `release` says."""
 
     memory_mb: float | None = None
+    """What it may hold."""
     cpus: float | None = None
+    """What it may keep busy."""
+    requested_mb: float | None = None
+    """What is set aside for it; what it holds beyond that, others may want back."""
+    requested_cpus: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

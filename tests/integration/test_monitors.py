@@ -1,9 +1,11 @@
 """A project in production, watched with the real command line: healthy, shifted, wrong, unfair."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -213,7 +215,7 @@ def test_a_spoiled_log_is_refused_and_a_torn_line_is_told(watched: Repo) -> None
     assert "lines cannot be read" in said
 
 
-def test_one_issue_is_kept_edited_and_closed(watched: Repo) -> None:
+def test_one_issue_is_kept_edited_and_closed(watched: Repo, tmp_path: Path) -> None:
     world = World()
     with serving(world) as github:
         environ = {
@@ -221,6 +223,7 @@ def test_one_issue_is_kept_edited_and_closed(watched: Repo) -> None:
             "GITHUB_API_URL": github.url,
             "GITHUB_REPOSITORY": world.repository,
             "GITHUB_TOKEN": world.token,
+            "GITHUB_OUTPUT": str(tmp_path / "outputs"),
         }
         serve(watched, shift=6.0)
         forged = "<!-- ci-mlops-monitor:small:production -->\nmine"
@@ -230,6 +233,12 @@ def test_one_issue_is_kept_edited_and_closed(watched: Repo) -> None:
             assert code == 1, said
         own = [one for one in world.issues if one["login"] == world.login]
         assert [(one["state"], one["labels"]) for one in own] == [("open", ["ci-mlops-monitor"])]
+        text = (tmp_path / "outputs").read_text(encoding="utf-8")
+        told = dict(re.findall(r"^(\w+)<<end-\w+\n(.*)$", text, re.M))
+        assert (told["verdict"], told["answers"]) == ("failed", "issue")
+        assert "shift income" in told["reason"]
+        assert "income" in Path(told["report"]).read_text(encoding="utf-8")
+        assert (Path(told["evidence"]) / "run.json").is_file()
         assert "drift" in own[0]["title"]
         assert "income" in own[0]["body"]
         shutil.rmtree(watched.path / "predictions")

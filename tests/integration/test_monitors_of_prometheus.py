@@ -185,6 +185,21 @@ def test_limits_of_settings_come_first_and_none_decides_nothing(tmp_path: Path, 
     assert _found(wrong.checks, "inconclusive") == {"cpu"}
 
 
+def test_more_than_is_requested_is_a_warning(tmp_path: Path, url: str) -> None:
+    looked = _watched(tmp_path, url, "healthy")
+    given = Limits(memory_mb=600, requested_mb=200, requested_cpus=0.01)
+    found = RESOURCES.look(replace(looked, limits=given))
+    assert _found(found.checks, "failed") == set()
+    assert _found(found.checks, "warned") == {"memory", "cpu"}
+    said = {one.name: (one.message, one.remedy) for one in found.checks}
+    assert "are used of 600 and of 200 that are requested." in said["memory"][0]
+    assert said["memory"][1] == "Raise `memory_mb` of the environment"
+    assert "are used of 0.01 that are requested." in said["cpu"][0]
+    roomy = Limits(requested_mb=600, requested_cpus=2)
+    found = RESOURCES.look(replace(looked, limits=roomy))
+    assert _found(found.checks, "warned") == set()
+
+
 def test_what_prometheus_refuses_is_one_line(tmp_path: Path, url: str) -> None:
     looked = _watched(tmp_path, url, "healthy")
     with pytest.raises(OutsideError, match="refused with 400: .*parse error"):

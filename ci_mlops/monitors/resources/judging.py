@@ -1,5 +1,6 @@
 """Checks of monitor resources: each server's memory, its growth, and its processor time."""
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -39,12 +40,15 @@ def judge(settings: "ResourcesMonitor", watched: "Watched") -> Findings:
             remedy="Check that Prometheus scrapes /metrics of what is live, or `memory_query`",
         )
         return Findings(checks=(check,))
-    most_mb = settings.max_memory_mb or watched.limits.memory_mb
-    most_cpus = settings.max_cpus or watched.limits.cpus
+    given = watched.limits
+    most_mb = settings.max_memory_mb or given.memory_mb
+    most_cpus = settings.max_cpus or given.cpus
+    of_memory = (most_mb, given.requested_mb)
+    of_cpus = (most_cpus, given.requested_cpus)
     checks = [
-        *(_used("memory", one, most_mb, settings, unit="MB") for one in memory),
+        *(_used("memory", one, of_memory, settings, unit="MB") for one in memory),
         *(_growth(one, most_mb, settings) for one in memory),
-        *(_used("cpu", one, most_cpus, settings, unit="cpus") for one in cpus),
+        *(_used("cpu", one, of_cpus, settings, unit="cpus") for one in cpus),
     ]
     if not memory or not cpus:
         which = "cpu" if memory else "memory"
@@ -90,9 +94,19 @@ def _scaled(series: Sequence[Series], factor: float) -> list[Series]:
 
 
 def _used(
-    name: str, series: Series, limit: float | None, settings: "ResourcesMonitor", *, unit: str
+    name: str,
+    series: Series,
+    given: tuple[float | None, float | None],
+    settings: "ResourcesMonitor",
+    *,
+    unit: str,
 ) -> Check:
-    """Hold what a server uses now, the median of the last points, to its limit."""
+    """Hold what a server uses now, the median of the last points, to its limit and its request.
+
+    `given` are both of them, as far as they are known. Above the limit it fails; above what it
+    requested, which others may take back, it is warned of.
+    """
+    limit, requested = given
     recent = series.figures[-RECENT:]
     middle = trend.middle(recent)
     now = middle.value if middle else recent[-1]
@@ -102,20 +116,33 @@ def _used(
         "observed": now,
         "unit": unit,
     }
-    if limit is None:
-        text = f"{now:.3g} {unit} are used; no limit is known."
-        return Check(outcome="passed", message=text, **common)
-    allowed = limit * settings.max_used_percent / 100
-    common["limit"] = Limit(at_most=allowed)
-    text = f"{now:.3g} {unit} are used of {limit:.3g}."
+    text = f"{now:.3g} {unit} are used of {_known(limit, requested)}."
+    if limit is None and requested is None:
+        return Check(
+            outcome="passed", message=f"{now:.3g} {unit} are used; no limit is known.", **common
+        )
+    allowed = math.inf
+    if limit is not None:
+        allowed = limit * settings.max_used_percent / 100
+        common["limit"] = Limit(at_most=allowed)
     if middle is None:
         return Check(outcome="inconclusive", message=f"{text} Too short a time to judge.", **common)
     common["interval"] = Interval(low=middle.low, high=middle.high)
     if middle.low > allowed:
         remedy = "Raise the limit, or find what uses it; above it the server is ended or slowed"
         return Check(outcome="failed", message=text, remedy=remedy, **common)
+    if requested is not None and middle.low > requested:
+        remedy = f"Raise `{'memory_mb' if unit == 'MB' else 'cpus'}` of the environment"
+        return Check(outcome="warned", message=text, remedy=remedy, **common)
     outcome: Outcome = "passed" if now <= allowed else "warned"
     return Check(outcome=outcome, message=text, **common)
+
+
+def _known(limit: float | None, requested: float | None) -> str:
+    words = [] if limit is None else [f"{limit:.3g}"]
+    if requested is not None:
+        words.append(f"{requested:.3g} that are requested")
+    return " and of ".join(words)
 
 
 def _growth(series: Series, limit: float | None, settings: "ResourcesMonitor") -> Check:
