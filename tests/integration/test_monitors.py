@@ -234,7 +234,7 @@ def test_one_issue_is_kept_edited_and_closed(watched: Repo, tmp_path: Path) -> N
         own = [one for one in world.issues if one["login"] == world.login]
         assert [(one["state"], one["labels"]) for one in own] == [("open", ["ci-mlops-monitor"])]
         text = (tmp_path / "outputs").read_text(encoding="utf-8")
-        told = dict(re.findall(r"^(\w+)<<end-\w+\n(.*)$", text, re.M))
+        told = dict(re.findall(r"^(\w+)<<end-\w+\n(.*)$", text, re.MULTILINE))
         assert (told["verdict"], told["answers"]) == ("failed", "issue")
         assert "shift income" in told["reason"]
         assert "income" in Path(told["report"]).read_text(encoding="utf-8")
