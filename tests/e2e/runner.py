@@ -34,13 +34,28 @@ runs:
     - shell: bash
       env: {NAME: "${{ inputs.name }}", FILES: "${{ inputs.path }}"}
       run: |
-        mkdir -p "$ARTIFACT_STORE/$NAME"
-        for file in $FILES; do
-          [ -e "$file" ] || continue
-          target="$ARTIFACT_STORE/$NAME/${file#*.mlops/}"
-          mkdir -p "$(dirname "$target")"
-          cp -r "$file" "$target"
-        done
+        python3 -I - <<'END'
+        import glob, os, shutil
+        from pathlib import Path
+        patterns = [one.strip() for one in os.environ["FILES"].splitlines() if one.strip()]
+        # Its root is what the paths have in common before their first wildcard.
+        root = os.path.commonpath([one.partition("*")[0].rstrip("/") for one in patterns])
+        store = Path(os.environ["ARTIFACT_STORE"], os.environ["NAME"])
+        store.mkdir(parents=True, exist_ok=True)
+        for file in (one for pattern in patterns for one in glob.glob(pattern)):
+            target = store / os.path.relpath(file, root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        END
+""",
+    "download-artifact": """\
+inputs: {name: {required: true}, path: {required: true}}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env: {NAME: "${{ inputs.name }}", INTO: "${{ inputs.path }}"}
+      run: mkdir -p "$INTO" && cp -r "$ARTIFACT_STORE/$NAME/." "$INTO/"
 """,
     "cache": """\
 inputs: {path: {required: true}, key: {required: true}, restore-keys: {}}
