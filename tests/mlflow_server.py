@@ -6,28 +6,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 import requests
 
-TOP = Path(__file__).parents[1]
-LOCK = TOP / "requirements" / "mlflow.txt"
+from tests import environments
+
 START_WITHIN_S = 120.0
-
-
-def python() -> Path:
-    """Return an interpreter with MLflow, made once for each lock file."""
-    folder = TOP / ".cache" / f"mlflow-{sha256(LOCK.read_bytes()).hexdigest()[:16]}"
-    if not (folder / "complete").exists():
-        from uv import find_uv_bin
-
-        uv = find_uv_bin()
-        subprocess.run([uv, "venv", "-q", "--clear", "-p", "3.11", folder], check=True)
-        install = [uv, "pip", "install", "-q", "-p", folder / "bin/python", "--compile-bytecode"]
-        subprocess.run([*map(str, install), "--require-hashes", "-r", LOCK], check=True)
-        (folder / "complete").touch()
-    return folder / "bin" / "python"
 
 
 @contextmanager
@@ -37,7 +22,15 @@ def serving(folder: Path, port: int) -> Iterator[str]:
     flags = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [python(), "-m", "mlflow", "server", *flags, "--backend-store-uri", store],
+            [
+                environments.python("mlflow"),
+                "-m",
+                "mlflow",
+                "server",
+                *flags,
+                "--backend-store-uri",
+                store,
+            ],
             cwd=folder,
             env={
                 **os.environ,

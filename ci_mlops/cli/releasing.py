@@ -11,12 +11,14 @@ from ci_mlops.cli import places
 from ci_mlops.cli.places import Environ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ci_mlops.checkout import Repository
+    from ci_mlops.config import Config
     from ci_mlops.github import Workflow
     from ci_mlops.release.entry import Entry
     from ci_mlops.release.ledger import Ledger
+    from ci_mlops.release.mirrors.mirror import Mirror
     from ci_mlops.release.promote import Ended, Release
 
 MIRRORS_WAIT_S = 30.0
@@ -156,14 +158,7 @@ def ledger_sync(arguments: Namespace, environ: Environ) -> int:
     synced: list[mirrors.Synced] = []
     with places.ledger(arguments, environ) as ledger:
         for environment in [name] if name else loaded.release:
-            found = mirrors.mirrors(
-                environment,
-                loaded.release[environment],
-                project=loaded.project,
-                workflow=workflow,
-                environ=environ,
-                max_wait_s=SYNC_WAIT_S,
-            )
+            found = _mirrors(environment, loaded, workflow, environ, max_wait_s=SYNC_WAIT_S)
             synced += mirrors.sync(ledger, environment, found, dry_run=arguments.dry_run)
     if arguments.json:
         print(json.dumps([one.plain() for one in synced], indent=1))
@@ -221,6 +216,22 @@ def _tell(
         places.warn(one, workflow)
 
 
+def _mirrors(
+    environment: str, loaded: "Config", workflow: "Workflow", environ: Environ, *, max_wait_s: float
+) -> "Sequence[Mirror]":
+    """Return the mirrors of an environment, as `release` names them."""
+    from ci_mlops.release import mirrors
+
+    return mirrors.mirrors(
+        environment,
+        loaded.release[environment],
+        project=loaded.project,
+        workflow=workflow,
+        environ=environ,
+        max_wait_s=max_wait_s,
+    )
+
+
 def mirror(
     environment: str, path: Path, ledger: "Ledger", *, workflow: "Workflow", environ: Environ
 ) -> None:
@@ -231,14 +242,7 @@ def mirror(
 
     try:
         loaded = config.load(path).config
-        found = mirrors.mirrors(
-            environment,
-            loaded.release[environment],
-            project=loaded.project,
-            workflow=workflow,
-            environ=environ,
-            max_wait_s=MIRRORS_WAIT_S,
-        )
+        found = _mirrors(environment, loaded, workflow, environ, max_wait_s=MIRRORS_WAIT_S)
         synced = mirrors.sync(ledger, environment, found)
     except Exception as fault:  # noqa: BLE001 - the release has ended, and stands
         places.warn(f"the mirrors of {environment} could not be written: {fault}", workflow)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,7 @@ from ci_mlops.model.predict import predict
 from ci_mlops.model.predictions import Predictions
 from ci_mlops.model.process import ModelProcess, Refused
 from ci_mlops.model.settings import ModelSettings
-
-TOP = Path(__file__).parents[3]
-LOCK = TOP / "requirements" / "loaders.txt"
+from tests import environments
 
 MAKE = """
 import sys
@@ -52,17 +49,8 @@ frame.assign(y=label).to_csv("rows.csv", index=False)
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    """Return an interpreter with every loader's library, made once for each lock file."""
-    folder = TOP / ".cache" / f"loaders-{sha256(LOCK.read_bytes()).hexdigest()[:16]}"
-    if not (folder / "complete").exists():
-        from uv import find_uv_bin
-
-        uv = find_uv_bin()
-        subprocess.run([uv, "venv", "-q", "--clear", "-p", "3.11", folder], check=True)
-        install = [uv, "pip", "install", "-q", "-p", folder / "bin/python", "--compile-bytecode"]
-        subprocess.run([*map(str, install), "--require-hashes", "-r", LOCK], check=True)
-        (folder / "complete").touch()
-    return folder / "bin" / "python"
+    """Return an interpreter with every loader's library."""
+    return environments.python("loaders")
 
 
 @pytest.fixture(scope="session")
