@@ -52,7 +52,7 @@ def found(loader: str, *, cases: bool = False, seed: int = 0) -> tuple[Findings,
     with tempfile.TemporaryDirectory() as folder:
         head = make.side(Path(folder), "head", loader)
         (head.root / "cases.csv").write_text(BORDER, encoding="utf-8")
-        workspace = make.space(Path(folder), commands, planted.data(), head)
+        workspace = make.space(Path(folder), commands, planted.data(), head)  # type: ignore[no-untyped-call]
         settings = BehaviourStage(
             monotone={"income": "increasing"}, cases=("cases.csv",) if cases else (), seed=seed
         )
@@ -114,7 +114,7 @@ def _healthy(kind: str, seed: int, python: str) -> tuple[Findings, float]:
     commands = Commands(environ=clean_environ())
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        frame = planted.data(600, seed)
+        frame = planted.data(600, seed)  # type: ignore[no-untyped-call]
         frame["approved"] = (frame["approved"] == "yes").astype(int)
         if kind in {"xgboost", "onnx"}:  # their matrices hold numbers only
             for column in ("state", "race"):

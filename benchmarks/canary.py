@@ -30,6 +30,7 @@ from ci_mlops.release.docker_target import DockerTarget
 from ci_mlops.release.promote import Release
 from tests.conftest import BASE_IMAGE, PROXY_IMAGE
 from tests.integration import test_canary as tests
+from tests.traffic import Traffic
 
 RESULTS = Path(__file__).parent / "results" / "canary.json"
 FAULTY = {"answers wrongly": "3", "5xx": "4", "no /metrics": "5"}
@@ -39,7 +40,7 @@ FAULTY = {"answers wrongly": "3", "5xx": "4", "no /metrics": "5"}
 class Steps:
     """What clients got while each share was given, by its percentage."""
 
-    traffic: tests.Traffic
+    traffic: Traffic
     counts: dict[int, list[int]] = field(default_factory=dict)
     """Answers of the candidate, and all of them."""
     seconds: list[float] = field(default_factory=list)
@@ -91,13 +92,13 @@ def main() -> int:
         subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)
         release = stack.enter_context(tests.released(target, remote))
         tests.promote(release, "first", images["1"])
-        traffic = tests.Traffic(f"http://127.0.0.1:{target.settings.port}")
+        traffic = tests.asking(f"http://127.0.0.1:{target.settings.port}")
         steps = Steps(traffic)
         steps.listen(target)
         release.told = steps.told
         with traffic:
             figures = measured(release, steps, images, chosen.rounds)
-            likely = all(tests.within(*steps.counts[percent], percent) for percent in (10, 50))
+            likely = all(_is_likely(steps.counts[percent], percent) for percent in (10, 50))
             dice = random.Random(chosen.seed)
             lost = sum(killed(release, steps, images, n, dice) for n in range(chosen.kills))
         figures |= {"killed at a random moment, and resumed": chosen.kills, "of these astray": lost}
@@ -114,6 +115,11 @@ def main() -> int:
         chosen.rounds - figures["promoted"],
     ]
     return int(any(wrong) or not likely)
+
+
+def _is_likely(counted: list[int], percent: int) -> bool:
+    ours, every = counted
+    return tests.within(ours, every, percent)
 
 
 def measured(release: Release, steps: Steps, images: dict[str, str], rounds: int) -> dict[str, Any]:

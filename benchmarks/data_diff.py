@@ -56,8 +56,8 @@ def changed(base: pd.DataFrame) -> tuple[pd.DataFrame, Planted]:
     rows = len(base)
     gone, come, other = rows // 100, rows // 200, rows // 50
     head = base.iloc[gone:].copy()
-    head.iloc[:other, head.columns.get_loc("n3")] += 1.0  # type: ignore[index, operator]
-    head.iloc[: other // 2, head.columns.get_loc("salary")] += 500_000  # type: ignore[index, operator]
+    head.iloc[:other, head.columns.get_loc("n3")] += 1.0  # type: ignore[assignment, index, operator]
+    head.iloc[: other // 2, head.columns.get_loc("salary")] += 500_000  # type: ignore[assignment, index, operator]
     head = pd.concat([head, base.iloc[:come].assign(id=np.arange(rows, rows + come))])
     shuffled = head.sample(frac=1, random_state=1).reset_index(drop=True)
     return shuffled, Planted(added=come, removed=gone, changed=other)

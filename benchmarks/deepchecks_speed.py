@@ -205,6 +205,7 @@ def plain(rows: int, kind: str, folder: Path, commands: Commands) -> dict[str, A
             if name.startswith("c"):
                 frame[name] = frame[name].astype(object)
         frame.to_parquet(folder / f"{part}.parquet", index=False)
+        assert answers.scores is not None
         np.savez(folder / f"{part}.npz", predicted=answers.predicted, scores=answers.scores)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()

@@ -24,7 +24,7 @@ import signal
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ SIDES = ("base", "head")
 PLAIN_SIZE = {"forest": 100, "boosting": 300, "onnx": 1000}
 """Trees, iterations or neurons of the models whose work can be changed."""
 CHANGES = ("none", "+5 % work", "+10 % work", "+10 % processor", "+10 % sleep", "+10 % lock")
-RULES = {
+RULES: dict[str, Callable[[list[float], list[float]], Any]] = {
     "mean over 110 %": lambda base, head: np.mean(head) > 1.10 * np.mean(base),
     "mean over 120 %": lambda base, head: np.mean(head) > 1.20 * np.mean(base),
     "mean over 200 %": lambda base, head: np.mean(head) > 2.00 * np.mean(base),
@@ -155,7 +155,7 @@ def collect(raw: Path, seconds: float, only: str | None) -> None:
     """Append decisions to a file until the time is over."""
     # Mostly without any change: what matters most is rare.
     changes = {"unchanged": CHANGES[:1], "changed": CHANGES[1:]}.get(
-        only, CHANGES[:1] * 7 + CHANGES
+        only or "", CHANGES[:1] * 7 + CHANGES
     )
     end = time.monotonic() + seconds
     commands = Commands(environ=dict(os.environ))
@@ -204,7 +204,7 @@ class _Study:
     def decide(self, model: str, change: str, *, fresh: bool, rules: bool) -> dict[str, Any]:
         """Return the launches of one decision, and with `rules` what two stored runs say."""
         base, head = (self._side(name, model, change) for name in SIDES)
-        measured, seconds = Measured(), []
+        measured, seconds = Measured(), list[float]()
         rows: SizedRows = {1: dict.fromkeys(SIDES, self.frame.iloc[:1])}
         before = self._alone(base) if rules else []
         started = time.monotonic()
@@ -261,7 +261,10 @@ class _Study:
             return self._trained(model, plain, "none", 0.0)
         share = float(change[1:].split(maxsplit=1)[0]) / 100
         kind = change.rsplit(maxsplit=1)[-1]
-        seconds = self._seconds(self._side("base", model, "none").model.path, model)  # type: ignore[union-attr]
+        unchanged = self._side("base", model, "none").model
+        assert unchanged is not None
+        assert unchanged.path is not None
+        seconds = self._seconds(unchanged.path, model)
         if kind != "work":
             return self._trained(model, plain, kind, _asked_for(kind, share * seconds))
         # What a tree costs is measured: a part of a prediction's time is the same for any number.

@@ -152,7 +152,8 @@ def faults(found: list[Written], expected: list[str]) -> dict[str, int]:
     for one in found:
         stale += one.previous != live
         live = one.entry.to if one.entry.kind == "promoted" else live
-    wanted = [(name, kind) for name in expected for kind in ("intent", "promoted")]
+    kinds: tuple[Kind, ...] = ("intent", "promoted")
+    wanted = [(name, kind) for name in expected for kind in kinds]
     return {
         "lost": sum(seen[one] == 0 for one in wanted),
         "doubled": sum(count > 1 for count in seen.values()),

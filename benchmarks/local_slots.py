@@ -70,7 +70,7 @@ def main(folder: Path, verb: str, digest: str = "", fence: str = "0") -> int:
     path = folder / "state.json"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        state = {"live": "", "fence": 0, "front": "", "servers": {}}
+        state: dict[str, Any] = {"live": "", "fence": 0, "front": "", "servers": {}}
         if path.exists():
             state |= json.loads(path.read_text(encoding="utf-8"))
         front = (folder / "front").read_text(encoding="utf-8")

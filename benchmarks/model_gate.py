@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from ci_mlops.evidence import worst_outcome
+from ci_mlops.evidence import Outcome, worst_outcome
 from ci_mlops.model.predictions import Predictions
 from ci_mlops.stages.model import ModelStage
 from ci_mlops.stats.bootstrap import resample
@@ -31,7 +31,7 @@ NOISE = 0.3
 WORSE = (0.6, 1.0, 1.5, 2.5)
 
 
-def outcomes(task: str, rows: int, seed: int, noise: float) -> tuple[dict[str, str], float]:
+def outcomes(task: str, rows: int, seed: int, noise: float) -> tuple[dict[str, Outcome], float]:
     """Outcome per check for a head with `noise`, and how far the first metric really fell."""
     data, train = make.data(task, rows, seed), make.data(task, rows, seed + 500_000)
     workspace = make.space(
@@ -46,7 +46,7 @@ def outcomes(task: str, rows: int, seed: int, noise: float) -> tuple[dict[str, s
     return {c.name: c.outcome for c in found.checks}, first.value - (first.base or 0.0)
 
 
-def healthy(task: str, rows: int, seed: int, *, deepchecks: bool = False) -> dict[str, str]:
+def healthy(task: str, rows: int, seed: int, *, deepchecks: bool = False) -> dict[str, Outcome]:
     """Outcome per check where base and head are the same recipe, trained on other rows."""
     data, train = make.data(task, rows, seed), make.data(task, rows, seed + 500_000)
     rng = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from ci_mlops.command import Commands
-from ci_mlops.dataset.settings import Contract, DataSettings
+from ci_mlops.dataset.settings import DataSettings
 from ci_mlops.evidence import Subject
 from ci_mlops.model.predictions import Predictions
 from ci_mlops.monitors.accuracy import AccuracyMonitor
@@ -274,7 +274,6 @@ def looked(world: World, now: datetime) -> Simulated:
         now=now,
         log="log",
         max_rows=10**9,
-        contract=Contract(),
         policy=PolicyStage(packs=("four-fifths",)),
         limits=Limits(memory_mb=1024, cpus=1),
         labels=LabelSettings(path="labels"),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ci_mlops.errors import OutsideError
-from ci_mlops.evidence import Check, Record, Run, worst_outcome
+from ci_mlops.evidence import Check, Outcome, Record, Run, worst_outcome
 from ci_mlops.github.api import Api, Clock
 from ci_mlops.github.repository import Repository
 from ci_mlops.publish import comment, publication
@@ -94,7 +94,7 @@ class Waits:
 
 def judged(number: int, *, passes: bool) -> Judged:
     """Return a project with one check."""
-    outcome = "passed" if passes else "failed"
+    outcome: Outcome = "passed" if passes else "failed"
     check = Check(name="four-fifths", outcome=outcome, message=f"Seen in publication {number}.")
     record = Record(
         stage="policy",
@@ -167,7 +167,9 @@ def many(count: int, seed: int) -> dict[str, Any]:
         "exactly one comment after the first verdict": created,
         "exactly one comment after the second": sum(comments[n] == 1 for n in range(1, count + 1)),
         "last verdict in it": sum(
-            bool(known) and known.latest.run == 2 * number + 1 and known.latest.outcome == "passed"
+            known is not None
+            and known.latest.run == 2 * number + 1
+            and known.latest.outcome == "passed"
             for number, known in last.items()
         ),
         "former verdict below it": sum(bool(known and known.former) for known in last.values()),
@@ -264,7 +266,7 @@ def main() -> None:
     }
     for part in ("faults", "largest report"):
         print(f"\n{part}")
-        for name, value in results[part].items():  # type: ignore[attr-defined]
+        for name, value in results[part].items():
             print(f"  {name:45} {value}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

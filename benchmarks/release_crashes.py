@@ -128,14 +128,14 @@ class Site:
     @property
     def inputs(self) -> list[Any]:
         """What clients ask."""
-        return INPUTS if self.kind == "process" else test_conformance.INPUTS
+        return INPUTS if self.kind == "process" else list(test_conformance.INPUTS)
 
     def is_wrong(self, answer: dict[str, Any]) -> bool:
         """Whether an answer is the one of the candidate that answers otherwise than judged."""
         if self.kind == "docker":
             return list(answer["outputs"][0]["data"]) != docker_release.RIGHT
         data = {one["name"]: one["data"] for one in answer["outputs"]}
-        return abs(data["predict_proba"][-1] - 0.8 * WRONG) < 1e-9
+        return bool(abs(data["predict_proba"][-1] - 0.8 * WRONG) < 1e-9)
 
     @contextmanager
     def made(self) -> Iterator[list[str]]:

@@ -123,7 +123,7 @@ def main() -> int:
 
 def _asked(
     folder: Path, row: Any, stack: contextlib.ExitStack, *, alone: bool
-) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+) -> tuple[dict[str, Callable[[], bytes]], dict[str, str]]:
     """Start every server; return what asks each once, and their versions."""
     import joblib
     import sklearn
@@ -152,7 +152,7 @@ def _asked(
 
 
 def _in_turn(
-    asked: dict[str, Callable[[], object]], rounds: int, calls: int
+    asked: dict[str, Callable[[], bytes]], rounds: int, calls: int
 ) -> dict[str, list[float]]:
     """Return the seconds of every call; the order is drawn anew in each round."""
     times: dict[str, list[float]] = {name: [] for name in asked}
@@ -226,7 +226,7 @@ def _ours(folder: Path, row: Any) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _mlserver(folder: Path, python: Path, row: Any) -> Iterator[Callable[[], object]]:
+def _mlserver(folder: Path, python: Path, row: Any) -> Iterator[Callable[[], bytes]]:
     port = _free_port()
     settings = {"http_port": port, "grpc_port": _free_port(), "metrics_port": _free_port()}
     settings |= {"parallel_workers": 0, "debug": False}
@@ -243,7 +243,7 @@ def _mlserver(folder: Path, python: Path, row: Any) -> Iterator[Callable[[], obj
 
 
 @contextlib.contextmanager
-def _bentoml(folder: Path, python: Path, row: Any) -> Iterator[Callable[[], object]]:
+def _bentoml(folder: Path, python: Path, row: Any) -> Iterator[Callable[[], bytes]]:
     port = _free_port()
     (folder / "service.py").write_text(BENTO_PY, encoding="utf-8")
     command = [str(python.parent / "bentoml"), "serve", "service:Boosting", "--port", str(port)]
