@@ -9,7 +9,7 @@ they differ, the next command mends the target first.
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,12 @@ from ci_mlops.release.target import Overtaken, Phase, Slot, Target, Verify
 POLL_S = 2.0
 STEPS = ("intent", "start", "verify before", "switch", "verify after", "drill", "hold", "end")
 """Where a promotion stands, as `told` hears it."""
+TOLD: Mapping[Phase, str] = {
+    "before": "verify before",
+    "back": "verify before",
+    "after": "verify after",
+    "hold": "hold",
+}
 CANARY = "canary {} %"
 """What it hears between `verify before` and `switch`, once for each share of the traffic."""
 
@@ -141,7 +147,8 @@ class Release:
         try:
             # A rollback does not wait, and goes to what has been live before.
             beside = written.previous if done == "promoted" else None
-            moved = self._moved(intent, fence, seen, beside)
+            phase: Phase = "before" if done == "promoted" else "back"
+            moved = self._moved(intent, fence, seen, beside, phase)
             if moved and self._stays(written, fence, seen, done):
                 self.told("end")
                 ended = self._end(intent, done, intent.reason)
@@ -153,7 +160,9 @@ class Release:
             # Whoever overtook us has written our end, and this returns it.
             return Ended(written=self._end(intent, "superseded", str(fault)), checks=tuple(seen))
 
-    def _moved(self, intent: Entry, fence: int, seen: list[Check], beside: str | None) -> bool:
+    def _moved(
+        self, intent: Entry, fence: int, seen: list[Check], beside: str | None, phase: Phase
+    ) -> bool:
         """Start, verify, switch, verify; add what was seen. False where anything did not hold.
 
         The candidate has to stand a canary first where something is live beside it.
@@ -161,7 +170,7 @@ class Release:
         try:
             self.told("start")
             slot = self.target.start(intent.to, fence)
-            if not self._look(slot, "before", seen):
+            if not self._look(slot, phase, seen):
                 return False
             if beside not in {None, intent.to} and not self._shared(slot, str(beside), fence, seen):
                 return False
@@ -195,7 +204,7 @@ class Release:
             return False
 
     def _look(self, slot: Slot, phase: Phase, seen: list[Check]) -> bool:
-        self.told("hold" if phase == "hold" else f"verify {phase}")
+        self.told(TOLD[phase])
         checks = self.verify(slot, phase)
         seen += checks
         return _all_hold(checks)

@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 from ci_mlops.errors import OutsideError
 from ci_mlops.evidence import Check
 
-Phase = Literal["before", "after", "drill", "hold"]
+Phase = Literal["before", "back", "after", "drill", "hold"]
 Verify = Callable[["Slot", Phase], Sequence[Check]]
-"""Looks at what answers at a slot's address: before the switch, after it, at the former slot, or
-for as long as a version is held."""
+"""Looks at what answers at a slot's address: before a switch, before the one that goes back, after
+a switch, at the former slot, or for as long as a version is held."""
 
 
 class Overtaken(OutsideError):  # noqa: N818 - losing a race is no error of anybody's

@@ -1,7 +1,8 @@
 """What is looked at in place: ready, the judged answers, errors, memory, and times beside the live.
 
 Before the switch a candidate is asked where no traffic goes, after it and while it is held at the
-clients' address. The first thing that does not hold ends it.
+clients' address. The first thing that does not hold ends it. Who goes back waits for the judged
+answers alone: all else was seen when that version was promoted, and is seen after the switch.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ HELD_PER_S = 10.0
 """Requests a second of ours during a hold."""
 SAID = {
     "before": "before the switch",
+    "back": "before the switch",
     "after": "after the switch",
     "drill": "drill",
     "hold": "during the hold",
@@ -73,7 +75,7 @@ class Verifier:
             if phase == "before":
                 yield _signature(asked, recorded, where)
             yield _predictions(asked, recorded, where)
-            if phase == "drill":
+            if phase in {"drill", "back"}:
                 return
             live = self.live() if phase == "before" else None
             apart = live is not None and live.digest != slot.digest

@@ -104,6 +104,24 @@ def test_a_sound_candidate_is_promoted_with_what_was_seen(ledger: Ledger, tmp_pa
     assert {check.outcome for check in ended.checks} == {"passed"}
 
 
+def test_who_goes_back_waits_for_the_judged_answers_alone(ledger: Ledger, tmp_path: Path) -> None:
+    with serving("good") as one, serving("good") as other:
+        target = ServerTarget(tmp_path / "target.json", one.url, other.url)
+        live(ledger, target)
+        release = Release(ledger=ledger, target=target, verify=verifier(target.live))
+        ended = release.roll_back(intent("r1", "b"))
+    assert ended.kind == "rolled_back"
+    assert [(check.name, check.slice) for check in ended.checks] == [
+        ("ready", "before the switch"),
+        ("predictions", "before the switch"),
+        ("ready", "after the switch"),
+        ("predictions", "after the switch"),
+        ("errors", "after the switch"),
+        ("stays-ready", "after the switch"),
+        ("version", "after the switch"),
+    ]
+
+
 # --- held ---------------------------------------------------------------------------------------
 
 
