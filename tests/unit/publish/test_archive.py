@@ -97,7 +97,11 @@ def test_too_many_members() -> None:
     assert "over 2000 members" in refused(zipped({f"{n}": "" for n in range(2001)}))
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", b"x" * 1000, zipped({"run.json": "{}"})[:-30]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK", b"x" * 1000, zipped({"run.json": "{}"})[:-30]],
+    ids=["empty", "its first letters", "something else", "torn"],
+)
 def test_no_zip_at_all(data: bytes) -> None:
     assert "artifact x: cannot be unpacked" in refused(data)
 
