@@ -239,7 +239,7 @@ def _figures(
         "p95": p95,
         "errors": errors,
         "requests": rng.poisson(600 + 200 * daily).astype(float),
-        "memory": memory * 1024 * 1024,
+        "memory": memory * 1_000_000,
         "cpu": 0.3 + 0.1 * daily + rng.normal(0, 0.02, steps),
     }
 

@@ -4,14 +4,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from ci_mlops.changes import DOCUMENTATION
-from ci_mlops.dataset.columns import kinds, numbers
-from ci_mlops.dataset.settings import Contract
+from ci_mlops.dataset.columns import MAX_CATEGORIES
 from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import text_sha256
 from ci_mlops.model import wire
@@ -20,11 +19,11 @@ from ci_mlops.model.predictions import Predictions
 from ci_mlops.serving import bundle
 from ci_mlops.serving.bundle import Recorded, Serve
 from ci_mlops.serving.rows import PREDICTIONS, PROBABILITIES
-from ci_mlops.serving.signature import Column, Signature, column_of
+from ci_mlops.serving.signature import Class, Column, Signature, column_of
 from ci_mlops.stage import Side, Workspace
 
 MAX_KNOWN = 1000
-"""More values than these that a column may have are not written into its signature."""
+"""Of a column that is named as categorical and holds more values than these, any may come."""
 KEPT = 10
 """Bundles in the cache; a released one is kept by its target."""
 
@@ -101,57 +100,82 @@ def _signature(
     )
 
 
-def inputs(workspace: Workspace) -> Mapping[str, str]:
-    """Return digests of what a bundle depends on beside the subjects of a stage that makes one."""
+def inputs(*sides: Side) -> Mapping[str, str]:
+    """Return digests of what sides' bundles depend on beside the subjects of a stage."""
     return {
-        f"contract of {side.name}": text_sha256(side.contract.model_dump_json())
-        for side in workspace.sides()
+        f"contract of {side.name}": text_sha256(
+            side.contract.model_dump_json(include={"range", "categories"})
+        )
+        for side in sides
     }
 
 
 def _columns(workspace: Workspace, side: Side, frame: pd.DataFrame) -> tuple[Column, ...]:
     header, _ = wire.encode(frame)
-    seen = frame
+    parts = [frame]
     if side.data.train is not None:
-        train = workspace.table(side, "train").frame
-        seen = pd.concat([frame, train[[name for name in frame if name in train]]])
-    of = kinds(seen, side.data)
-    return tuple(
-        column_of(
+        parts.append(workspace.table(side, "train").frame)
+    found = []
+    for one in header["columns"]:
+        name = one["name"]
+        held = [part[name] for part in parts if name in part]
+        column = column_of(
             one,
-            nulls=bool(seen[one["name"]].isna().any()),
-            texts=all(isinstance(value, str) for value in frame[one["name"]].dropna()),
-            sensitive=one["name"] in side.data.sensitive,
-            **_allowed(one, of.get(one["name"]), seen[one["name"]], side.contract),
+            nulls=any(part.isna().any() for part in held),
+            texts=all(isinstance(value, str) for value in frame[name].dropna()),
+            sensitive=name in side.data.sensitive,
+            hidden=name in {*side.data.sensitive, *side.data.hidden},
+            **_allowed(one, held, side),
         )
-        for one in header["columns"]
-    )
+        found.append(column)
+    return tuple(found)
 
 
 def _allowed(
-    described: Mapping[str, Any], kind: str | None, seen: "pd.Series[Any]", given: Contract
+    described: Mapping[str, Any], held: "list[pd.Series[Any]]", side: Side
 ) -> dict[str, Any]:
-    """Return the range or the values that a column may have: those given, or those seen."""
-    name, form = described["name"], described["kind"]
-    is_number = form in {"array", "masked"} and not described["dtype"].endswith("b1")
-    if name in given.categories and form != "datetime":
-        texts = {str(one) for one in given.categories[name]}
-        alike = (one for one in _distinct(seen) if str(one) in texts)
-        return {"known": tuple(dict.fromkeys((*given.categories[name], *alike)))}
-    if name in given.range and is_number:
-        return {"range": given.range[name]}
-    if kind == "number" and is_number:
-        values = numbers(seen)
-        return {"range": (float(values.min()), float(values.max()))} if len(values) else {}
+    """Return the range or the values that a column may have: those given, or else those seen.
+
+    `held` are the column's values in test and train.
+    """
+    name, form, given = described["name"], described["kind"], side.contract
+    if form == "datetime":
+        return {}
+    if name in given.range or name in given.categories:
+        known = given.categories.get(name)
+        return {
+            "range": given.range.get(name),
+            "known": None if known is None else tuple(str(one) for one in known),
+        }
+    is_named = name in (side.data.categorical or ())
+    is_category = is_named or described.get("dtype", "").endswith("b1")
+    if form in {"array", "masked"} and not is_category:
+        return _range(held)
     # Of what has categories of its own, the server takes no others anyway.
-    if kind == "category" and form in {"array", "masked", "json"}:
-        known = _distinct(seen)
-        return {"known": known} if len(known) <= MAX_KNOWN else {}
-    return {}
+    return {} if form == "category" else _known(held, MAX_KNOWN if is_named else MAX_CATEGORIES)
 
 
-def _distinct(values: "pd.Series[Any]") -> tuple[Any, ...]:
-    return tuple(sorted((_plain(one) for one in values.dropna().unique()), key=repr))
+def _range(held: "list[pd.Series[Any]]") -> dict[str, Any]:
+    ends = []
+    for values in held:
+        if pd.api.types.is_numeric_dtype(values.dtype):
+            finite = values.dropna()
+            finite = finite[np.isfinite(finite.to_numpy(dtype=float))]
+            ends += [_plain(end) for end in (finite.min(), finite.max()) if len(finite)]
+    return {"range": (min(ends), max(ends))} if ends else {}
+
+
+def _known(held: "list[pd.Series[Any]]", most: int) -> dict[str, Any]:
+    """Return the values as texts, unless there are more than so many, or some are no plain ones."""
+    known = set[str]()
+    for values in held:
+        for one in map(_plain, values.dropna()):
+            if not isinstance(one, get_args(Class)):
+                return {}
+            known.add(str(one))
+            if len(known) > most:
+                return {}
+    return {"known": tuple(sorted(known))} if known else {}
 
 
 def _recorded(

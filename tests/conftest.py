@@ -39,10 +39,10 @@ def clean_environ(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests of one file in one process, and all that share this host's daemons in one."""
+    together = Path(__file__).parent / "integration"
     for item in items:
-        file = item.path.relative_to(Path(__file__).parent)
-        group = file.parts[0] if file.parts[0] == "integration" else file.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+        group = together if item.path.is_relative_to(together) else item.path
+        item.add_marker(pytest.mark.xdist_group(group.name))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

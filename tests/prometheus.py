@@ -69,7 +69,7 @@ class History:
             "# TYPE process_cpu_seconds counter",
             *process._series("process_cpu_seconds_total", np.cumsum(cpus * self.step_s)),
             "# TYPE process_resident_memory_bytes gauge",
-            *process._series("process_resident_memory_bytes", memory_mb * 1024 * 1024),
+            *process._series("process_resident_memory_bytes", memory_mb * 1_000_000),
         ]
 
     def _series(self, name: str, figures: Sequence[float] | np.ndarray, **more: str) -> list[str]:

@@ -258,7 +258,7 @@ class DockerTarget:
                 environment={**environment, **settings.environment},
                 ports={port: (self.docker.binding, None)},
                 restart_policy={"Name": "unless-stopped"},
-                mem_limit=f"{settings.memory_mb}m" if settings.memory_mb else None,
+                mem_limit=1_000_000 * settings.memory_mb if settings.memory_mb else None,
                 nano_cpus=round(settings.cpus * 1e9) if settings.cpus else None,
                 **hardened(self.docker.image(digest).user),
             )
@@ -323,10 +323,11 @@ class DockerTarget:
             if len(found) == 1:
                 return str(found[0].id)
             if made is not None:
-                made.remove()
+                with contextlib.suppress(APIError):  # somebody may use it already
+                    made.remove()
             time.sleep(secrets.randbelow(500) / 1000)
         raise OutsideError(
-            f"there are {len(found)} networks {self.name}",
+            f"there are {len(found)} networks {self.name}, and not one",
             remedy=f"Remove all but one: docker network ls --filter name=^{self.name}$",
         )
 
@@ -360,6 +361,7 @@ class DockerTarget:
                     found.reload()
                     if found.attrs["State"]["StartedAt"].startswith(NEVER):
                         found.remove(force=True)
+                time.sleep(POLL_S)
         raise OutsideError(
             f"HAProxy cannot be started: {name} or its network is missing",
             remedy=f"If it stands there, remove the container {name}; then run it again",

@@ -24,7 +24,7 @@ from ci_mlops.release.target import Overtaken, Phase, Slot, Target, Verify
 POLL_S = 2.0
 STEPS = ("intent", "start", "verify before", "switch", "verify after", "drill", "hold", "end")
 """Where a promotion stands, as `told` hears it."""
-TOLD: Mapping[Phase, str] = {
+STEP_OF: Mapping[Phase, str] = {
     "before": "verify before",
     "back": "verify before",
     "after": "verify after",
@@ -204,7 +204,7 @@ class Release:
             return False
 
     def _look(self, slot: Slot, phase: Phase, seen: list[Check]) -> bool:
-        self.told(TOLD[phase])
+        self.told(STEP_OF[phase])
         checks = self.verify(slot, phase)
         seen += checks
         return _all_hold(checks)

@@ -2,7 +2,7 @@
 
 Before the switch a candidate is asked where no traffic goes, after it and while it is held at the
 clients' address. The first thing that does not hold ends it. Who goes back waits for the judged
-answers alone: all else was seen when that version was promoted, and is seen after the switch.
+answers alone, and has errors, readiness and version looked at after the switch.
 """
 
 import contextlib
@@ -75,6 +75,10 @@ class Verifier:
             if phase == "before":
                 yield _signature(asked, recorded, where)
             yield _predictions(asked, recorded, where)
+            if phase == "back":
+                seen.ask(asked, seen.rows[0])
+                yield judging.version(seen, "", where)
+                self._versions[slot.digest] = "".join(seen.versions)
             if phase in {"drill", "back"}:
                 return
             live = self.live() if phase == "before" else None

@@ -97,6 +97,8 @@ class Service:
             ["model", "version", "input"],
             **of,  # type: ignore[arg-type]
         )
+        for column in self.signature.ruled:  # from the beginning, so that the first is a rise
+            self.outside.labels(self.signature.name, self.version, column.name)
         self.dropped = Counter(
             "ci_mlops_prediction_log_dropped",
             "Requests that the prediction log could not keep",
@@ -140,7 +142,7 @@ class Service:
             given = rows.values(self.signature, request)
             body = rows.encode(self.signature, given, max_rows=MAX_ROWS)
             wanted = rows.asked(request, self._outputs)
-            self._hold(given)
+            self._hold(given, counted=logged)
         except WrongInput as fault:
             return 400, {"error": str(fault)}
         except (ValueError, RecursionError) as fault:
@@ -157,11 +159,11 @@ class Service:
         kept = [one for one in found if one["name"] in wanted]
         return 200, {**told, "id": request_id, "outputs": kept}
 
-    def _hold(self, given: Mapping[str, list[Any]]) -> None:
+    def _hold(self, given: Mapping[str, list[Any]], *, counted: bool) -> None:
         """Hold values to the data contract: count those outside; raise WrongInput if it says so."""
         outside = rows.outside(self.signature, given)
-        for name, values in outside.items():
-            self.outside.labels(self.signature.name, self.version, name).inc(len(values))
+        for name, found in outside.items() if counted else ():
+            self.outside.labels(self.signature.name, self.version, name).inc(len(found))
         if outside and self.signature.out_of_contract == "refuse":
             raise rows.refusal(self.signature, outside)
 

@@ -89,15 +89,23 @@ def outside(signature: Signature, given: Mapping[str, list[Any]]) -> dict[str, l
     return {name: values for name, values in by_column.items() if values}
 
 
-def refusal(signature: Signature, outside: Mapping[str, list[Any]]) -> WrongInput:
+def refusal(signature: Signature, found: Mapping[str, list[Any]]) -> WrongInput:
     """Return what is said of the first of the values that the data contract does not allow."""
-    column = next(one for one in signature.ruled if one.name in outside)
+    column = next(one for one in signature.ruled if one.name in found)
+    shown = json.dumps(found[column.name][0])[:100]
+    if column.hidden:
+        return WrongInput(f"input {column.name!r} is {shown}; the data contract does not allow it")
+    allowed = []
     if column.range is not None:
-        allowed = f"{column.range[0]:g} to {column.range[1]:g}"
-    else:
-        allowed = _listed(json.dumps(one) for one in column.known)
-    shown = json.dumps(outside[column.name][0])[:100]
-    return WrongInput(f"input {column.name!r} is {shown}; the data contract allows {allowed}")
+        allowed.append(" to ".join(_figure(one) for one in column.range))
+    if column.known is not None:
+        allowed.append(_listed(column.known) if column.known else "nothing")
+    text = " of ".join(allowed)
+    return WrongInput(f"input {column.name!r} is {shown}; the data contract allows {text}")
+
+
+def _figure(number: float) -> str:
+    return str(int(number) if number == int(number) else number)
 
 
 def _tensor(one: Any) -> tuple[str, list[int], list[Any]]:
@@ -160,7 +168,7 @@ def _category(column: Column, data: Sequence[Any]) -> tuple[bytes, bytes]:
     for one in data:
         if one is None and not column.nulls:
             raise _null(column)
-        code = -1 if one is None else codes.get(_key(one))
+        code = -1 if one is None else codes.get(_key(one)) if isinstance(one, JSON) else None
         if code is None:
             raise WrongInput(
                 f"input {column.name!r} holds a value that is none of its "

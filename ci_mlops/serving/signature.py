@@ -1,6 +1,6 @@
 """What a served model takes and answers: the columns as they were judged, classes, threshold."""
 
-import math
+import struct
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -59,26 +59,39 @@ class Column(Value):
     """Whether every value in the data that was judged was a text."""
     sensitive: bool = False
     """Whether its values are kept out of the prediction log."""
-    range: Annotated[Many[float], Field(min_length=2, max_length=2)] | None = None
-    """The lowest and the highest value that the data contract allows."""
-    known: Many[Class] = ()
-    """The values that the data contract allows; none where any may come."""
+    hidden: bool = False
+    """Whether nobody is told which values are allowed."""
+    range: tuple[int | float, int | float] | None = None
+    """The lowest and the highest number that the data contract allows."""
+    known: Many[str] | None = None
+    """The values that it allows, as texts of the column's own type; None where any may come."""
 
     @property
     def has_rule(self) -> bool:
         """Whether the data contract says anything about its values."""
-        return self.range is not None or bool(self.known)
+        return self.range is not None or self.known is not None
 
     def outside(self, data: Sequence[Any]) -> list[Any]:
-        """Return those of n values, of the right type, that the data contract does not allow."""
-        low, high = self.range or (-math.inf, math.inf)
-        if self.range is not None:
-            return [one for one in data if one is not None and not low <= one <= high]
-        return [one for one in data if one is not None and one not in self._known]
+        """Return those of n values that the data contract does not allow.
+
+        The values can be encoded; a missing one is another rule's.
+        """
+        return [one for one in data if one is not None and not self._allows(one)]
+
+    def _allows(self, value: Any) -> bool:
+        if self.range is not None and not _is_between(*self.range, value, self.datatype):
+            return False
+        return self.known is None or self._as_text(value) in self._known
+
+    def _as_text(self, value: Any) -> str:
+        """Return a value as the data contract reads the column: 1 is 1.0 among floats."""
+        if self.kind in {"array", "masked"} and not isinstance(value, bool):
+            value = float(value) if self.dtype[1] == "f" else int(value)
+        return str(value)
 
     @cached_property
-    def _known(self) -> frozenset[Class]:
-        return frozenset(self.known)
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.known or ())
 
     @cached_property
     def header(self) -> Mapping[str, Any]:
@@ -114,6 +127,20 @@ class Signature(Value):
     def ruled(self) -> tuple[Column, ...]:
         """The columns that the data contract says anything about."""
         return tuple(column for column in self.columns if column.has_rule)
+
+
+def _is_between(low: float, high: float, value: Any, datatype: Datatype) -> bool:
+    """Whether a number lies in a range, as it was sent or as the column holds it.
+
+    What is no number is no matter of a range.
+    """
+    try:
+        number = value if isinstance(value, int | float) else float(value)
+    except ValueError:
+        return True
+    if datatype == "FP32" and not low <= number <= high:
+        (number,) = struct.unpack("<f", struct.pack("<f", number))
+    return bool(low <= number <= high)
 
 
 def column_of(described: dict[str, Any], **seen: Any) -> Column:

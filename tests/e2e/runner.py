@@ -39,7 +39,8 @@ runs:
         from pathlib import Path
         patterns = [one.strip() for one in os.environ["FILES"].splitlines() if one.strip()]
         # Its root is what the paths have in common before their first wildcard.
-        root = os.path.commonpath([one.partition("*")[0].rstrip("/") for one in patterns])
+        roots = [one.partition("*")[0].rstrip("/") for one in patterns]
+        root = os.path.commonpath([os.path.dirname(n) if os.path.isfile(n) else n for n in roots])
         store = Path(os.environ["ARTIFACT_STORE"], os.environ["NAME"])
         store.mkdir(parents=True, exist_ok=True)
         for file in (one for pattern in patterns for one in glob.glob(pattern)):

@@ -197,7 +197,7 @@ def test_of_two_networks_made_at_once_one_is_left(
         assert [target._network(), target._network()] == [theirs[0], theirs[0]]
         create(target.docker.client.networks, target.name, check_duplicate=False)
         monkeypatch.setattr(docker_target, "TRIES", 2)
-        with pytest.raises(OutsideError, match=r"there are 2 networks ci-mlops-test-target\. Rem"):
+        with pytest.raises(OutsideError, match=r"there are 2 networks ci-mlops-test-target, and"):
             target._network()
 
 

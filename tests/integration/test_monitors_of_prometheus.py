@@ -192,9 +192,9 @@ def test_more_than_is_requested_is_a_warning(tmp_path: Path, url: str) -> None:
     assert _found(found.checks, "failed") == set()
     assert _found(found.checks, "warned") == {"memory", "cpu"}
     said = {one.name: (one.message, one.remedy) for one in found.checks}
-    assert "are used of 600 and of 200 that are requested." in said["memory"][0]
+    assert "are used of 600. 200 are requested." in said["memory"][0]
     assert said["memory"][1] == "Raise `memory_mb` of the environment"
-    assert "are used of 0.01 that are requested." in said["cpu"][0]
+    assert "no limit is known. 0.01 are requested." in said["cpu"][0]
     roomy = Limits(requested_mb=600, requested_cpus=2)
     found = RESOURCES.look(replace(looked, limits=roomy))
     assert _found(found.checks, "warned") == set()

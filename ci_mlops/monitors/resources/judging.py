@@ -1,11 +1,10 @@
 """Checks of monitor resources: each server's memory, its growth, and its processor time."""
 
-import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ci_mlops.evidence import Chart, Check, Interval, Limit, Line2D, Metric, Outcome
+from ci_mlops.evidence import Chart, Check, Interval, Limit, Line2D, Metric
 from ci_mlops.monitors.sources.prometheus import Series
 from ci_mlops.stage import Findings
 from ci_mlops.stats import trend
@@ -23,7 +22,14 @@ WHOLE = 0.9
 """Share of the window below which a daily wave may look like growth."""
 WARM_UP = 6
 """Points after a start that are not counted: an hour of twenty-four."""
-MB = 1024 * 1024
+MB = 1_000_000
+
+
+class _Given(NamedTuple):
+    """What a server may use, and what is set aside for it, as far as that is known."""
+
+    limit: float | None
+    requested: float | None
 
 
 def judge(settings: "ResourcesMonitor", watched: "Watched") -> Findings:
@@ -42,9 +48,8 @@ def judge(settings: "ResourcesMonitor", watched: "Watched") -> Findings:
         return Findings(checks=(check,))
     given = watched.limits
     most_mb = settings.max_memory_mb or given.memory_mb
-    most_cpus = settings.max_cpus or given.cpus
-    of_memory = (most_mb, given.requested_mb)
-    of_cpus = (most_cpus, given.requested_cpus)
+    of_memory = _Given(most_mb, given.requested_mb)
+    of_cpus = _Given(settings.max_cpus or given.cpus, given.requested_cpus)
     checks = [
         *(_used("memory", one, of_memory, settings, unit="MB") for one in memory),
         *(_growth(one, most_mb, settings) for one in memory),
@@ -94,19 +99,12 @@ def _scaled(series: Sequence[Series], factor: float) -> list[Series]:
 
 
 def _used(
-    name: str,
-    series: Series,
-    given: tuple[float | None, float | None],
-    settings: "ResourcesMonitor",
-    *,
-    unit: str,
+    name: str, series: Series, given: _Given, settings: "ResourcesMonitor", *, unit: str
 ) -> Check:
     """Hold what a server uses now, the median of the last points, to its limit and its request.
 
-    `given` are both of them, as far as they are known. Above the limit it fails; above what it
-    requested, which others may take back, it is warned of.
+    Above the limit it fails; above what it requested, which others may take back, it is warned of.
     """
-    limit, requested = given
     recent = series.figures[-RECENT:]
     middle = trend.middle(recent)
     now = middle.value if middle else recent[-1]
@@ -116,33 +114,28 @@ def _used(
         "observed": now,
         "unit": unit,
     }
-    text = f"{now:.3g} {unit} are used of {_known(limit, requested)}."
-    if limit is None and requested is None:
-        return Check(
-            outcome="passed", message=f"{now:.3g} {unit} are used; no limit is known.", **common
-        )
-    allowed = math.inf
-    if limit is not None:
+    if middle is not None:
+        common["interval"] = Interval(low=middle.low, high=middle.high)
+    limit, requested = given.limit, given.requested
+    asked = "" if requested is None else f" {requested:.3g} are requested."
+    if limit is None:
+        text = f"{now:.3g} {unit} are used; no limit is known."
+    else:
+        text = f"{now:.3g} {unit} are used of {limit:.3g}."
         allowed = limit * settings.max_used_percent / 100
         common["limit"] = Limit(at_most=allowed)
-    if middle is None:
-        return Check(outcome="inconclusive", message=f"{text} Too short a time to judge.", **common)
-    common["interval"] = Interval(low=middle.low, high=middle.high)
-    if middle.low > allowed:
-        remedy = "Raise the limit, or find what uses it; above it the server is ended or slowed"
-        return Check(outcome="failed", message=text, remedy=remedy, **common)
-    if requested is not None and middle.low > requested:
+        if middle is None:
+            text += " Too short a time to judge."
+            return Check(outcome="inconclusive", message=text, **common)
+        if middle.low > allowed:
+            remedy = "Raise the limit, or find what uses it; above it the server is ended or slowed"
+            return Check(outcome="failed", message=text, remedy=remedy, **common)
+    if requested is not None and middle is not None and middle.low > requested:
+        common["limit"] = Limit(at_most=requested)
         remedy = f"Raise `{'memory_mb' if unit == 'MB' else 'cpus'}` of the environment"
-        return Check(outcome="warned", message=text, remedy=remedy, **common)
-    outcome: Outcome = "passed" if now <= allowed else "warned"
-    return Check(outcome=outcome, message=text, **common)
-
-
-def _known(limit: float | None, requested: float | None) -> str:
-    words = [] if limit is None else [f"{limit:.3g}"]
-    if requested is not None:
-        words.append(f"{requested:.3g} that are requested")
-    return " and of ".join(words)
+        return Check(outcome="warned", message=text + asked, remedy=remedy, **common)
+    near = limit is not None and now > common["limit"].at_most
+    return Check(outcome="warned" if near else "passed", message=text + asked, **common)
 
 
 def _growth(series: Series, limit: float | None, settings: "ResourcesMonitor") -> Check:

@@ -250,11 +250,11 @@ def _require(columns: Mapping[str, str], wanted: tuple[str, ...], location: str)
 def _window(columns: Mapping[str, str], since: datetime, until: datetime) -> str:
     """Return the query of the window's rows."""
     own = [name for name in OURS if name in columns]
-    first = "DISTINCT ON (id, row)" if "row" in columns else "DISTINCT ON (id)"
+    key = "id, row" if "row" in columns else "id"
     return (  # every part is ours: names of OURS and moments
-        f"SELECT {first} {', '.join(own)}, inputs FROM log "  # noqa: S608
+        f"SELECT DISTINCT ON ({key}) {', '.join(own)}, inputs FROM log "  # noqa: S608
         f"WHERE time::TIMESTAMPTZ >= '{since.isoformat()}' "
-        f"AND time::TIMESTAMPTZ < '{until.isoformat()}'"
+        f"AND time::TIMESTAMPTZ < '{until.isoformat()}' ORDER BY {key}, time"
     )
 
 

@@ -64,7 +64,9 @@ class ImageStage(Stage):
         from ci_mlops.stages.image import building
 
         files = (building.shipped("Dockerfile"), building.shipped("requirements/serving.txt"))
-        return {file.name: file_sha256(file) for file in files} | dict(bundling.inputs(workspace))
+        return {file.name: file_sha256(file) for file in files} | dict(
+            bundling.inputs(*workspace.sides())
+        )
 
     def run(self, workspace: Workspace) -> Findings:
         """Build, start, ask, and end."""

@@ -24,7 +24,7 @@ class ServingStage(Stage):
         """Digests of what the bundle depends on beside data, model and code."""
         from ci_mlops import bundling
 
-        return bundling.inputs(workspace)
+        return bundling.inputs(workspace.head)
 
     def run(self, workspace: Workspace) -> Findings:
         """Make head's bundle and try it. Raises CannotLook."""

@@ -81,10 +81,24 @@ def test_a_request_that_stands_twice_counts_once(written: Path) -> None:
     assert read(written).rows == ROWS
 
 
-def test_of_many_rows_a_sample_is_read_that_is_the_same_each_time(written: Path) -> None:
-    one, two = (read(written, max_rows=10) for _ in range(2))
-    assert (one.rows, len(one.answers)) == (ROWS, 10)
-    assert one.answers.index.tolist() == two.answers.index.tolist()
+def test_of_many_rows_a_sample_is_read_that_is_the_same_each_time(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    connect = duckdb.connect
+    for threads in (1, 4):
+
+        def connected(*given: Any, **more: Any) -> duckdb.DuckDBPyConnection:
+            return connect(*given, **more).execute(f"SET threads = {threads}")  # noqa: B023
+
+        monkeypatch.setattr(duckdb, "connect", connected)
+        found = read(written, max_rows=10)
+        assert (found.rows, len(found.answers)) == (ROWS, 10)
+        drawn.append(found.answers.index.tolist())
+    assert drawn[0] == drawn[1]
+    since = NOW - timedelta(days=20)
+    other = read_log(written, "log", since=since, until=NOW, max_rows=10, seed=1)
+    assert other.answers.index.tolist() != drawn[0]
 
 
 def test_what_is_no_log_is_one_line(written: Path) -> None:

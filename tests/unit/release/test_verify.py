@@ -111,9 +111,11 @@ def test_who_goes_back_waits_for_the_judged_answers_alone(ledger: Ledger, tmp_pa
         release = Release(ledger=ledger, target=target, verify=verifier(target.live))
         ended = release.roll_back(intent("r1", "b"))
     assert ended.kind == "rolled_back"
+    assert {check.outcome for check in ended.checks} == {"passed"}
     assert [(check.name, check.slice) for check in ended.checks] == [
         ("ready", "before the switch"),
         ("predictions", "before the switch"),
+        ("version", "before the switch"),
         ("ready", "after the switch"),
         ("predictions", "after the switch"),
         ("errors", "after the switch"),

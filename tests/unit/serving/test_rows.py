@@ -258,3 +258,28 @@ def test_scores_for_other_classes_are_no_answer() -> None:
         rows.outputs(BINARY, *matrix(0.2, 0.5, 0.3, width=3))
     with pytest.raises(ValueError, match="'no' is not in list"):
         rows.outputs(BINARY, *matrix(0.5, 0.5, width=2, classes=["a", "b"]))
+
+
+def refused(column: Column, value: Any) -> str:
+    signature = Signature(name="m", task="regression", columns=(column,), out_of_contract="refuse")
+    return str(rows.refusal(signature, rows.outside(signature, {"x": [value]})))
+
+
+def test_a_refusal_says_what_is_allowed_in_figures_that_can_be_told_apart() -> None:
+    ranged = ONE.model_copy(update={"range": (0.0, 1_234_567.0)})
+    assert refused(ranged, 1_234_568) == (
+        "input 'x' is 1234568; the data contract allows 0 to 1234567"
+    )
+    both = ONE.model_copy(update={"range": (0, 9.5), "known": ("1.0", "2.0", "12.0")})
+    assert refused(both, 12).endswith("is 12; the data contract allows 0 to 9.5 of 1.0, 2.0, 12.0")
+    assert refused(ONE.model_copy(update={"known": ()}), 1).endswith("allows nothing")
+    hidden = ONE.model_copy(update={"range": (0, 1), "hidden": True})
+    assert refused(hidden, 7) == "input 'x' is 7; the data contract does not allow it"
+
+
+def test_a_list_is_no_category() -> None:
+    column = Column(name="x", datatype="BYTES", kind="category", categories=("a",))
+    signature = Signature(name="m", task="regression", columns=(column,))
+    request = {"inputs": [{**GIVEN, "shape": [1, 1], "data": [[["a"]]]}]}
+    with pytest.raises(WrongInput, match="none of its 1 categories"):
+        encode(signature, request, max_rows=2)

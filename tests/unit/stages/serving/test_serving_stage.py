@@ -3,6 +3,7 @@
 import os
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ci_mlops.errors import CannotLook
 from ci_mlops.evidence import Check
 from ci_mlops.model.settings import ModelSettings, PredictionFiles
 from ci_mlops.serving import bundle
-from ci_mlops.serving.signature import Signature
+from ci_mlops.serving.signature import Column
 from ci_mlops.stage import Findings, Workspace
 from ci_mlops.stages.serving import ServingStage
 from tests.unit.stages.behaviour import behaviour_spaces as make
@@ -92,42 +93,91 @@ def test_the_same_input_is_the_same_bundle_and_another_is_not(
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_the_data_contract_stands_in_the_bundle(tmp_path: Path, commands: Commands) -> None:
+def ruled(space: Workspace) -> dict[str, Column]:
+    """Return the columns of a new bundle by name."""
+    space._made.pop(("bundle", "head"), None)
+    columns = bundle.read_serve(bundling.make(space, space.head)[0]).signature.columns
+    return {one.name: one for one in columns}
+
+
+SEEN: dict[str, tuple[Any, str, tuple[Any, Any]]] = {
+    "whole": ([1, 2, 3], "int64", ((1, 3), None)),
+    "large": ([2**53 + 1, 0, 5], "int64", ((0, 2**53 + 1), None)),
+    "broken": ([1.0, 7.5, np.nan], "float64", ((1.0, 7.5), None)),
+    "endless": ([1.0, 2.0, np.nan], "float64", ((1.0, 2.0), None)),
+    "single": ([0.5, 0.7, 0.6], "float32", ((0.5, float(np.float32(0.7))), None)),
+    "maybe": ([4, None, 9], "Int64", ((4, 9), None)),
+    "member": ([True, False, True], "bool", (None, ("False", "True"))),
+    "city": (["A", "B", None], "object", (None, ("A", "B"))),
+    "kind": (["a", "b", "a"], "category", (None, None)),
+    "since": (["2026-11-23"] * 3, "datetime64[ns]", (None, None)),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_was_seen_of_a_column_is_what_is_allowed(
+    tmp_path: Path, commands: Commands, name: str
+) -> None:
+    values, dtype, rules = SEEN[name]
+    column = pd.Series(list(values) * (len(FRAME) // 3), dtype=dtype)
+    space = workspace(tmp_path, commands, "sound", FRAME.assign(**{name: column}))
+    found = ruled(space)[name]
+    assert (found.range, found.known) == rules
+    sent = [None if pd.isna(one) else one for one in column.astype(object)]
+    assert found.kind == "datetime" or found.outside(sent) == [], "what was judged is allowed"
+    if name == "single":
+        assert found.outside([0.7, 0.70001]) == [0.70001], "as the column holds it"
+    if name == "large":
+        assert found.outside([2**53 + 2, 2**53]) == [2**53 + 2]
+
+
+def test_where_any_value_may_come_there_is_no_rule(tmp_path: Path, commands: Commands) -> None:
+    day = datetime(2026, 11, 23, tzinfo=UTC).date()
     frame = FRAME.assign(
-        grade=np.resize([1, 2, 3], len(FRAME)),
-        size=np.resize([1.0, 7.5, np.nan], len(FRAME)),
-        city=np.resize(["A", "B", None], len(FRAME)),
         note=[f"note {n}" for n in range(len(FRAME))],
+        day=pd.Series([day] * len(FRAME), dtype=object),
+    )
+    head = make.side(tmp_path, "head", "sound")
+    kept = frame.drop(columns="day")
+    described = {"name": "day", "kind": "json"}
+    assert bundling._allowed(described, [frame["day"]], head) == {}, "an object of another type"
+    (tmp_path / "again").mkdir()
+    assert ruled(workspace(tmp_path / "again", commands, "sound", kept))["note"].known is None
+
+
+def test_a_column_that_the_training_data_lack_stays_as_it_was_judged(
+    tmp_path: Path, commands: Commands
+) -> None:
+    head = make.side(tmp_path, "head", "sound")
+    held = [pd.Series([1, 2]), pd.Series([None, None], dtype=object)]
+    described = {"name": "age", "kind": "array", "dtype": "<i8"}
+    assert bundling._allowed(described, held, head) == {"range": (1, 2)}
+
+
+def test_the_rules_of_the_data_contract_are_those_of_the_bundle(
+    tmp_path: Path, commands: Commands
+) -> None:
+    frame = FRAME.assign(
+        grade=np.resize([1, 2], len(FRAME)),
+        size=np.resize([1.0, 7.5, np.nan], len(FRAME)),
+        zip=np.resize(["1", "2"], len(FRAME)),
         since=pd.Timestamp("2026-11-23"),
-        member=np.resize([True, False], len(FRAME)),
     )
     asked = settings("sound", "binary").model_copy(update={"out_of_contract": "refuse"})
     space = workspace(tmp_path, commands, asked, frame)
-    learned = bundle.read_serve(bundling.make(space, space.head)[0]).signature
-    assert learned.out_of_contract == "refuse"
-
-    def rules(signature: Signature) -> dict[str, Any]:
-        return {one.name: one.range or one.known for one in signature.ruled}
-
-    found = rules(learned)
-    assert {name: found.get(name) for name in frame.columns[-6:]} == {
-        "grade": (1, 3),
-        "size": (1, 7.5),
-        "city": ("A", "B"),
-        "note": None,
-        "since": None,
-        "member": (False, True),
-    }
+    assert bundle.read_serve(bundling.make(space, space.head)[0]).signature.out_of_contract
     before = ServingStage().inputs(space)
     contract = Contract(
-        range={"size": (0, 9), "note": (0, 1)},
-        categories={"grade": ("1", "2", "3"), "since": ("2026",)},
+        range={"size": (0, 9), "since": (0, 1), "zip": (1, 5)},
+        categories={"grade": ("1", "2", "3"), "zip": (1, 2, 3)},
     )
     space = replace(space, head=replace(space.head, contract=contract))
     assert ServingStage().inputs(space) != before, "no evidence of other rules stands for it"
-    del space._made["bundle", "head"]
-    found |= {"size": (0, 9), "grade": ("1", "2", "3", 1, 2, 3)}
-    assert rules(bundle.read_serve(bundling.make(space, space.head)[0]).signature) == found
+    found = ruled(space)
+    assert found["since"].has_rule is False
+    assert found["size"].outside([0, 9.0, 9.5, None]) == [9.5]
+    assert found["grade"].outside([3, 3.0, 4]) == [4], "3 is allowed, though nobody has seen it"
+    assert found["zip"].outside(["3", "4", "6", "x"]) == ["4", "6", "x"]
     assert all(one.outcome == "passed" for one in ServingStage().run(space).checks)
 
 
