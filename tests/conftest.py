@@ -36,13 +36,18 @@ def clean_environ(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **IDENTITY, **(extra or {})}
 
 
+HOST = frozenset({"serving_base", "registry", "kubeconfig"})
+"""What there is one of on this host."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests of one file in one process, and all that share this host's daemons in one."""
-    together = Path(__file__).parent / "integration"
     for item in items:
-        group = together if item.path.is_relative_to(together) else item.path
-        item.add_marker(pytest.mark.xdist_group(group.name))
+        shares = HOST & set(getattr(item, "fixturenames", ()))
+        if item.get_closest_marker("xdist_group") is None:
+            group = "host" if shares else item.path.name
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
