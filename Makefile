@@ -23,7 +23,7 @@ demo: setup
 # CI=true installs what the tests need and the machine lacks; no test is skipped for want of a tool.
 test: setup
 	test "$$CI" != true || { sh .ci/install && sh .ci/kubernetes; }
-	$(PY) -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+	$(PY) -m pytest --cov --cov-report=term:skip-covered
 
 lint: setup
 	$(PY) -m ruff check

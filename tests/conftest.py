@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -34,33 +33,6 @@ def clean_environ(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment without what a CI runner or a git hook put there."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GITHUB_", "CI"))}
     return {**kept, **IDENTITY, **(extra or {})}
-
-
-HOST = frozenset({"serving_base", "registry", "kubeconfig"})
-"""What there is one of on this host."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of one file in one process, and all that share this host's daemons in one."""
-    for item in items:
-        shares = HOST & set(getattr(item, "fixturenames", ()))
-        if item.get_closest_marker("xdist_group") is None:
-            group = "host" if shares else item.path.name
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let the process that reports know whether pods really ran."""
-    output = getattr(session.config, "workeroutput", None)
-    if output is not None:
-        output["told"] = cluster.TOLD
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Hear it."""
-    cluster.TOLD.extend(getattr(node, "workeroutput", {}).get("told", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

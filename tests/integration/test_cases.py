@@ -14,17 +14,10 @@ from tests.project import ci_mlops
 
 CASES = Path(__file__).parents[1] / "cases"
 FOLDERS = sorted(folder for folder in CASES.glob("*/*/*") if (folder / "mlops.yml").is_file())
-MARKS = {"image": [pytest.mark.xdist_group("host")]}
 CODES = {"passes": 0, "fails": 1}
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(one, id=one.relative_to(CASES).as_posix(), marks=MARKS.get(one.parts[-3], []))
-        for one in FOLDERS
-    ],
-)
+@pytest.mark.parametrize("case", FOLDERS, ids=lambda one: one.relative_to(CASES).as_posix())
 def test_case(case: Path, repo: Repo, request: pytest.FixtureRequest) -> None:
     if case.parts[-3] == "image":
         request.getfixturevalue("serving_base")
