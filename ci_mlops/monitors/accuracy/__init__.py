@@ -19,7 +19,7 @@ class AccuracyMonitor(Monitor):
     max_drop: Share = 0.02
     """How far the share of right answers may fall below the judged one. Of a regression, an answer
     is right that errs by no more than nine tenths of the judged ones did."""
-    max_label_shift: Share = 0.01
+    max_label_shift: Share = 0.02
     """How far the share of a class among the labels may move before the evidence counts."""
     history_days: Annotated[float, Field(gt=0, le=3660)] = 90
     """Predictions that are looked at; those of what is live alone."""
